@@ -1,0 +1,291 @@
+"""The command line: train a model, read every stage of its compilation, check its gradients."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+# A command imports what it needs when it runs: `graphc --help` answers at once.
+if TYPE_CHECKING:
+    from graphc.train.data import Dataset
+    from graphc.train.optimisers import Optimizer
+
+MODELS = ("lenet5", "mlp", "perceptron")
+DATA = ("digits", "fashion-mnist", "mnist")
+STAGES = ("math", "derivatives", "graph", "kernels", "loops", "llvm", "asm")
+RATES = {"sgd": 0.1, "momentum": 0.05, "adam": 1e-3}
+"""The learning rate of each optimiser unless --lr is given."""
+
+_DEFAULT_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in RATES.items())
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 + the number of the signal."""
+
+
+def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(f"graphc {_version('graphc')}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version and exit.",
+)  # fmt: skip
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Train networks that are compiled from index-notation formulas, and read how.
+
+    MODEL is lenet5, mlp, perceptron or a Python file. The file defines `model`: a classifier as those of
+    graphc.models, or a function of (image_shape, classes) that returns one.
+    """
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator, in the order of the help text."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_data = click.option(
+    "--data", type=click.Choice(DATA), default="digits", show_default=True,
+    help="Data set; it decides the shape of the images.",
+)  # fmt: skip
+_threads = click.option(
+    "--threads", type=click.IntRange(1), help="Threads of the native code; default: all usable cores."
+)
+_seed = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of everything that is random."
+)
+_update = _options(
+    click.option("--optimizer", type=click.Choice(tuple(RATES)), default="adam", show_default=True),
+    click.option("--lr", type=float, help=f"Learning rate; default: {_DEFAULT_RATES}."),
+)
+
+
+@cli.command()
+@click.argument("model", default="lenet5")
+@_data
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Directory of the data set's IDX files.")
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@_update
+@_threads
+@_seed
+@click.option(
+    "--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the parameters to FILE.npz."
+)
+@click.pass_context
+def train(
+    context: click.Context, model: str, data: str, data_dir: Path | None, epochs: int, batch_size: int,
+    optimizer: str, lr: float | None, threads: int | None, seed: int, save: Path | None,
+) -> None:  # fmt: skip
+    """Train MODEL (lenet5 unless given) and report its accuracy on held-out images."""
+    from graphc.train import checkpoint
+    from graphc.train.data import Normalisation, load
+    from graphc.train.trainer import Model
+
+    if save is not None and not save.absolute().parent.is_dir():
+        raise click.BadParameter(f"directory {save.parent} does not exist", param_hint="--save")
+    training, held_out = load(data, data_dir)
+    click.echo(f"data   {_described(training, held_out)}")
+    network = Model(_classifier(model, training.image_shape, training.classes))
+    normalisation = Normalisation.fit(training)
+    training, held_out = normalisation.apply(training), normalisation.apply(held_out)
+    program = network.compile(_optimiser(optimizer, lr), threads=threads, seed=seed)
+    count = sum(_size(p.shape) for p in program.parameters.values())
+    click.echo(f"model  {model}: {count:,} parameters")
+    click.echo(f"compiled in {program.compile_seconds:.2f} s for {_plural(program.threads, 'thread')}")
+    history = network.fit(
+        training.images, training.labels, epochs=epochs, batch_size=batch_size, optimizer=program.optimizer,
+        threads=threads, seed=seed,
+    )  # fmt: skip
+    scores = network.evaluate(held_out.images, held_out.labels, threads=threads)
+    correct = round(scores["accuracy"] * len(held_out))
+    click.echo(
+        f"held-out accuracy {scores['accuracy']:.2%} ({correct} of {len(held_out)} images), "
+        f"loss {scores['loss']:.4f}, after {_plural(history.steps, 'step')} in {history.seconds:.1f} s"
+    )
+    if save is not None:
+        extras = {"input.mean": normalisation.mean, "input.deviation": normalisation.deviation}
+        checkpoint.save(save, program.parameters, **extras)
+        click.echo(f"saved  {save}")
+    if history.interrupted:
+        context.exit(INTERRUPTED)
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--stage", type=click.Choice(STAGES), default="graph", show_default=True, help="What to print.")
+@click.option("--scope", help="Only this layer, such as conv1.")
+@click.option("--inference", is_flag=True, help="The inference program instead of the training step.")
+@_data
+@_update
+@_threads
+def dump(
+    model: str, stage: str, scope: str | None, inference: bool, data: str, optimizer: str, lr: float | None,
+    threads: int | None,
+) -> None:  # fmt: skip
+    """Print one stage of MODEL's compilation, from the formulas to the machine code."""
+    program = _compiled(model, data, inference, _optimiser(optimizer, lr), threads)
+    click.echo(program.text(stage, scope))
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--inference", is_flag=True, help="The inference program instead of the training step.")
+@_data
+@_update
+@_threads
+def explain(
+    model: str, inference: bool, data: str, optimizer: str, lr: float | None, threads: int | None
+) -> None:
+    """Say what the compiler made of MODEL and why: kernels, layouts, memory, refusals."""
+    click.echo(_compiled(model, data, inference, _optimiser(optimizer, lr), threads).explain())
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--samples", type=click.IntRange(1), default=3, show_default=True, help="Images in the batch.")
+@_data
+@_seed
+def check(model: str, samples: int, data: str, seed: int) -> None:
+    """Compare MODEL's compiled gradients with central differences, in float64."""
+    import numpy as np
+
+    from graphc.study.check import check_gradients
+    from graphc.train.data import SHAPES
+
+    image_shape, classes = SHAPES[data]
+    classifier = _classifier(model, image_shape, classes)
+    generator = np.random.default_rng(seed)
+    arrays = {
+        classifier.images.name: generator.standard_normal((samples, *image_shape)),
+        classifier.labels.name: generator.integers(classes, size=samples, dtype=np.int32),
+    }
+    click.echo(check_gradients(classifier.loss, arrays, seed=seed))
+
+
+@cli.command()
+def env() -> None:
+    """Print versions, processor and threads: what a bug report should hold."""
+    import platform
+
+    from graphc.codegen.target import host
+    from graphc.runtime.threads import default_threads
+
+    target = host()
+    packages = ("numpy", "sympy", "llvmlite", "networkx", "rich", "click")
+    rows = {
+        "graphc": _version("graphc"),
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "system": platform.platform(),
+        "processor": f"{target.cpu}, {target.name}, {target.vector_bits}-bit vectors",
+        "caches": f"L1 {target.l1 >> 10} kB, L2 {target.l2 >> 10} kB, L3 {target.l3 >> 10} kB",
+        "threads": str(default_threads()),
+        **{name: _version(name) for name in packages},
+    }
+    for name, value in rows.items():
+        click.echo(f"{name:<10} {value}")
+
+
+# -------------------------------------------------------------------------------------------------- pieces
+
+
+def _classifier(spec: str, image_shape: tuple[int, int, int], classes: int) -> Any:
+    """The model of a name or of a user's file."""
+    import graphc.models
+
+    if spec in MODELS:
+        return getattr(graphc.models, spec)(image_shape=image_shape, classes=classes)
+    if spec.endswith(".py"):
+        from graphc.train.userfile import classifier_of
+
+        return classifier_of(Path(spec), image_shape, classes)
+    raise click.BadParameter(
+        f"{spec!r} is neither {', '.join(MODELS)} nor a file that ends in .py", param_hint="MODEL"
+    )
+
+
+def _compiled(model: str, data: str, inference: bool, optimizer: Optimizer, threads: int | None) -> Any:
+    """The program of a model, for images of a data set that need not be there."""
+    import graphc
+    from graphc.train.data import SHAPES
+    from graphc.train.trainer import Model
+
+    classifier = _classifier(model, *SHAPES[data])
+    if inference:
+        return graphc.compile_inference(classifier.logits, threads=threads)
+    return Model(classifier).compile(optimizer, threads=threads)
+
+
+def _optimiser(name: str, lr: float | None) -> Optimizer:
+    """The optimiser of a name."""
+    from graphc.train.optimisers import SGD, Adam, Momentum
+
+    rate = RATES[name] if lr is None else lr
+    match name:
+        case "sgd":
+            return SGD(rate)
+        case "momentum":
+            return Momentum(rate)
+        case _:
+            return Adam(rate)
+
+
+def _described(training: Dataset, held_out: Dataset) -> str:
+    """`digits: 1,198 training and 599 held-out images of 1x8x8, 10 classes`"""
+    shape = "x".join(map(str, training.image_shape))
+    counts = f"{len(training):,} training and {len(held_out):,} held-out images"
+    return f"{training.name}: {counts} of {shape}, {training.classes} classes"
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for extent in shape:
+        size *= extent
+    return size
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 1 failed with one message, 2 wrong usage, 130 stopped by Ctrl-C."""
+    from graphc.errors import GraphcError
+
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = cli.main(given, prog_name="graphc", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        click.echo("stopped", err=True)
+        code = INTERRUPTED
+    except GraphcError as error:
+        if "--debug" in given:
+            raise
+        click.echo(f"graphc: {type(error).__name__}: {error}", err=True)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

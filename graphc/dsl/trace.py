@@ -1,0 +1,113 @@
+"""From the tensors that are asked for to a Graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from graphc.dsl.parameter import Parameter
+from graphc.dsl.scope import settle
+from graphc.dsl.tensor import Input, Tensor
+from graphc.errors import GraphError
+from graphc.graph.builder import Builder
+from graphc.graph.ir import Graph, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A graph, and which of its values belongs to what the user holds."""
+
+    graph: Graph
+    values: dict[Tensor, Value]
+    inputs: dict[str, Value]
+    parameters: dict[str, Parameter]
+    outputs: dict[str, Value]
+
+
+def ordered(outputs: Iterable[Tensor]) -> list[Tensor]:
+    """Every tensor that the outputs need, operands first, in a deterministic order."""
+    order: dict[Tensor, None] = {}
+    stack = [(t, False) for t in reversed(list(outputs))]
+    while stack:
+        tensor, complete = stack.pop()
+        if tensor in order:
+            continue
+        if complete:
+            order[tensor] = None
+        else:
+            stack.append((tensor, True))
+            stack.extend((t, False) for t in reversed(tensor.operands))
+    return list(order)
+
+
+def trace(outputs: Mapping[str, Tensor] | Iterable[Tensor] | Tensor) -> Traced:
+    """The graph that computes the outputs; one application of an operator is one call.
+
+    Raises GraphError where one name stands for two different inputs or parameters.
+    """
+    named = _named(outputs)
+    order = ordered(named.values())
+    settle(t.place.root for t in order)
+    builder = Builder()
+    values: dict[Tensor, Value] = {}
+    inputs: dict[str, Value] = {}
+    parameters: dict[str, Parameter] = {}
+    for tensor in order:
+        if isinstance(tensor, Input):
+            values[tensor] = _input(builder, tensor, inputs)
+    for tensor in order:
+        if isinstance(tensor, Parameter):
+            _check_new(tensor, inputs, parameters)
+            parameters[tensor.name] = tensor
+            values[tensor] = builder.parameter(tensor.name, tensor.type)
+    for tensor in order:
+        if tensor.operator is not None:
+            values[tensor] = builder.apply(
+                tensor.operator,
+                [values[t] for t in tensor.operands],
+                tensor.attributes,
+                scope=tensor.scope,
+                location=tensor.location,
+            )
+    results = {name: values[t] for name, t in named.items()}
+    return Traced(builder.graph(results.values()), values, inputs, parameters, results)
+
+
+def _named(outputs: Mapping[str, Tensor] | Iterable[Tensor] | Tensor) -> dict[str, Tensor]:
+    if isinstance(outputs, Tensor):
+        outputs = [outputs]
+    if not isinstance(outputs, Mapping):
+        outputs = {str(k): t for k, t in enumerate(outputs)}
+    for name, tensor in outputs.items():
+        if not isinstance(tensor, Tensor):
+            raise GraphError(f"output {name} must be a tensor, got {type(tensor).__name__}")
+    if not outputs:
+        raise GraphError("there is nothing to compute: no outputs were given")
+    return dict(outputs)
+
+
+def _input(builder: Builder, tensor: Input, inputs: dict[str, Value]) -> Value:
+    known = inputs.get(tensor.name)
+    if known is None:
+        known = inputs[tensor.name] = builder.input(tensor.name, tensor.type)
+    if known.type != tensor.type:
+        raise GraphError(
+            f"input {tensor.name} is declared as {known.type} and as {tensor.type}",
+            location=tensor.location,
+            hint="give one of them another name",
+        )
+    return known
+
+
+def _check_new(
+    parameter: Parameter, inputs: Mapping[str, Value], parameters: Mapping[str, Parameter]
+) -> None:
+    name = parameter.name
+    if name in parameters or name in inputs:
+        other = "another parameter" if name in parameters else "an input"
+        raise GraphError(
+            f"parameter {name} has the name of {other}",
+            location=parameter.location,
+            layer=parameter.scope,
+            hint='name the layers differently: Dense(10, name="head")',
+        )

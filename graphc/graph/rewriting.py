@@ -1,0 +1,94 @@
+"""Steps that several passes share: exchanging values, and putting a producer into its consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from graphc.graph.ir import Graph, Node, Value
+from graphc.ops.compose import drop_idle_axes, inline, needs_guard, refusal
+from graphc.ops.formula import rename_operands
+
+
+def exchange(graph: Graph, replacements: Mapping[Value, Value]) -> Graph:
+    """The graph with every read, output and update of a value going to its replacement."""
+    if not replacements:
+        return graph
+
+    def final(v: Value) -> Value:
+        while v in replacements:
+            v = replacements[v]
+        return v
+
+    return replace(
+        graph,
+        nodes=tuple(rewire(n, {v: final(v) for v in n.inputs}) for n in graph.nodes),
+        outputs=tuple(final(v) for v in graph.outputs),
+        updates=tuple((old, final(new)) for old, new in graph.updates),
+    )
+
+
+def rewire(node: Node, mapping: Mapping[Value, Value]) -> Node:
+    """The node reading other values; operands that become one value are merged."""
+    inputs = tuple(mapping.get(v, v) for v in node.inputs)
+    return node if inputs == node.inputs else merge_operands(replace(node, inputs=inputs))
+
+
+def merge_operands(node: Node) -> Node:
+    """The node with each value given once."""
+    if len(set(node.inputs)) == len(node.inputs):
+        return node
+    first: dict[Value, str] = {}
+    names = {o: first.setdefault(v, o) for o, v in zip(node.formula.operands, node.inputs, strict=True)}
+    formula = rename_operands(node.formula, names)
+    by_name = {o: v for v, o in first.items()}
+    return replace(node, formula=formula, inputs=tuple(by_name[o] for o in formula.operands))
+
+
+def why_not_inlined(consumer: Node, producer: Node) -> str | None:
+    """Why the producer's formula cannot stand in the consumer's, or None."""
+    if producer.output.type.dtype != consumer.output.type.dtype:
+        return f"{producer.output} is converted to {consumer.output.type.dtype.value} when it is read"
+    reasons = (
+        refusal(consumer.formula, o, producer.formula)
+        for o, v in zip(consumer.formula.operands, consumer.inputs, strict=True)
+        if v == producer.output
+    )
+    return next((r for r in reasons if r is not None), None)
+
+
+def inlining_needs_guard(consumer: Node, producer: Node) -> bool:
+    """Whether the consumer may read outside the producer's box, so that composing adds conditions."""
+    shapes = {o: v.type.shape for o, v in zip(producer.formula.operands, producer.inputs, strict=True)}
+    return any(
+        needs_guard(consumer.formula, o, producer.formula, shapes)
+        for o, v in zip(consumer.formula.operands, consumer.inputs, strict=True)
+        if v == producer.output
+    )
+
+
+def inline_producer(consumer: Node, producer: Node, *, trusted: bool = False) -> Node:
+    """The consumer with the producer's formula wherever it reads the producer's output.
+
+    Raises LoweringError where `why_not_inlined` gives a reason; `trusted` is explained at ops.compose.inline.
+    """
+    consumer = merge_operands(consumer)
+    operand_of = {v: o for o, v in zip(consumer.formula.operands, consumer.inputs, strict=True)}
+    operand = operand_of.pop(producer.output)
+    names: dict[str, str] = {}
+    for o, v in zip(producer.formula.operands, producer.inputs, strict=True):
+        names[o] = operand_of.setdefault(v, fresh_name(o, operand_of.values()))
+    shapes = {o: v.type.shape for o, v in zip(producer.formula.operands, producer.inputs, strict=True)}
+    together = inline(consumer.formula, operand, producer.formula, names, shapes=shapes, trusted=trusted)
+    formula = drop_idle_axes(together)
+    values = {o: v for v, o in operand_of.items()}
+    return replace(consumer, formula=formula, inputs=tuple(values[o] for o in formula.operands))
+
+
+def fresh_name(name: str, taken: Collection[str]) -> str:
+    """The name itself if it is free, otherwise with the first number that is."""
+    candidate, k = name, 1
+    while candidate in taken:
+        k += 1
+        candidate = f"{name}{k}"
+    return candidate

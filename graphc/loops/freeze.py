@@ -1,0 +1,250 @@
+"""Freezing: sympy expressions become typed Loop IR. The last room that sees sympy.
+
+Arithmetic keeps the order that the formula has; nothing is reassociated after this point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from graphc.errors import LoweringError
+from graphc.loops.index import (
+    Element,
+    Index,
+    Range,
+    constant,
+    of_atom,
+    quotient,
+    remainder,
+    variable,
+)
+from graphc.loops.ir import (
+    Binary,
+    Cast,
+    Compare,
+    Condition,
+    Const,
+    Expression,
+    Number,
+    Select,
+    Unary,
+)
+from graphc.ops.formula import Cond, FloorDiv, Mod, Read, Where, free_symbols
+from graphc.types import DType
+
+Access = Callable[[str, tuple[Index, ...]], Expression]
+"""(operand, logical index) -> the loaded value; zero outside the tensor's box."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What names mean while a formula is frozen.
+
+    `axes` gives each axis as an index over loop variables whose `ranges` are known; `access` loads an operand;
+    `element` locates an integer operand's element for use as an index; `dtypes` are the operands' element types.
+    """
+
+    dtype: DType
+    axes: Mapping[str, Index]
+    ranges: Mapping[str, Range]
+    access: Access
+    element: Callable[[str, tuple[Index, ...]], Element]
+    dtypes: Mapping[str, DType]
+    memo: dict[sp.Basic, Expression] = field(default_factory=dict)
+
+    @property
+    def integer(self) -> DType:
+        """The integer type as wide as the floating-point one, so that comparisons fill the same lanes."""
+        return DType.INT64 if self.dtype is DType.FLOAT64 else DType.INT32
+
+
+UNARY = {
+    "exp": "exp", "log": "log", "expm1": "expm1", "log1p": "log1p", "tanh": "tanh", "erf": "erf", "Abs": "abs",
+    "sigmoid": "sigmoid", "softplus": "softplus", "sin": "sin", "cos": "cos", "floor": "floor",
+}  # fmt: skip
+BINARY = {"maximum": "max", "minimum": "min"}
+
+
+def freeze_index(e: sp.Expr, scope: Scope) -> Index:
+    """An index expression over loop variables. Fractions must cancel once the axes are substituted."""
+    if isinstance(e, FloorDiv):
+        return quotient(freeze_index(e.args[0], scope), int(e.args[1]), scope.ranges)
+    if isinstance(e, Mod):
+        return remainder(freeze_index(e.args[0], scope), int(e.args[1]), scope.ranges)
+    if isinstance(e, Read):
+        return of_atom(scope.element(e.name, tuple(freeze_index(i, scope) for i in e.index)))
+    terms = e.as_coefficients_dict()
+    divisor = int(sp.ilcm(1, *[k.q for k in terms.values()]))
+    result = constant(0)
+    for term, k in terms.items():
+        factor = int(k * divisor)
+        if term is sp.S.One:
+            result = result + factor
+        elif term.is_Symbol:
+            result = result + scope.axes.get(term.name, variable(term.name)) * factor
+        elif isinstance(term, (FloorDiv, Mod, Read)):
+            result = result + freeze_index(term, scope) * factor
+        else:
+            raise LoweringError(f"index {e} is not affine in its axes: {term}")
+    if divisor == 1:
+        return result
+    if all(k % divisor == 0 for _, k in result.terms) and result.constant % divisor == 0:
+        return Index(tuple((a, k // divisor) for a, k in result.terms), result.constant // divisor)
+    return quotient(result, divisor, scope.ranges)
+
+
+def freeze_condition(c: Cond, scope: Scope) -> Condition | None:
+    """A condition on indices alone as a Condition, None if it depends on data."""
+    if any(isinstance(node, Read) for node in sp.preorder_traversal(c)):
+        return None
+    match c.kind:
+        case "ge":
+            e = c.args[1]
+            scale = int(sp.ilcm(1, *[k.q for k in e.as_coefficients_dict().values()]))
+            return Condition("ge", freeze_index(sp.expand(scale * e), scope))
+        case "divides":
+            e = c.args[2]
+            scale = int(sp.ilcm(1, *[k.q for k in e.as_coefficients_dict().values()]))
+            return Condition("divides", freeze_index(sp.expand(scale * e), scope), int(c.args[1]) * scale)
+        case "lt":
+            return Condition("ge", freeze_index(c.args[2], scope) - freeze_index(c.args[1], scope) - 1)
+        case "le":
+            return Condition("ge", freeze_index(c.args[2], scope) - freeze_index(c.args[1], scope))
+        case _:
+            return None
+
+
+def freeze_test(c: Cond, scope: Scope) -> Expression:
+    """A condition as a value: used inside Where and as a mask."""
+    match c.kind:
+        case "ge":
+            zero = Const(0, scope.integer)
+            return Compare("le", zero, Number(freeze_index(c.args[1], scope), scope.integer))
+        case "divides":
+            rest = remainder(freeze_index(c.args[2], scope), int(c.args[1]), scope.ranges)
+            return Compare("eq", Number(rest, scope.integer), Const(0, scope.integer))
+        case kind:
+            a, b = c.args[1], c.args[2]
+            if _is_integer(a, scope) and _is_integer(b, scope):
+                return Compare(kind, _integer(a, scope), _integer(b, scope))
+            return Compare(kind, freeze(a, scope), freeze(b, scope))
+
+
+def _is_integer(e: sp.Expr, scope: Scope) -> bool:
+    if isinstance(e, Read):
+        return not scope.dtypes[e.name].is_float
+    if isinstance(e, (FloorDiv, Mod)):
+        return _is_integer(e.args[0], scope)
+    if e.is_Symbol or e.is_Integer:
+        return bool(e.is_integer)
+    return (e.is_Add or e.is_Mul) and all(_is_integer(a, scope) for a in e.args)
+
+
+def _integer(e: sp.Expr, scope: Scope) -> Expression:
+    if isinstance(e, Read):
+        value = scope.access(e.name, tuple(freeze_index(i, scope) for i in e.index))
+        return value if value.dtype is scope.integer else Cast(value, scope.integer)
+    return Number(freeze_index(e, scope), scope.integer)
+
+
+def freeze(e: sp.Expr, scope: Scope) -> Expression:
+    """A scalar expression as typed Loop IR. Raises LoweringError for what the language does not have."""
+    if e not in scope.memo:
+        scope.memo[e] = _freeze(e, scope)
+    return scope.memo[e]
+
+
+def _freeze(e: sp.Expr, scope: Scope) -> Expression:
+    dtype = scope.dtype
+    if isinstance(e, Read):
+        value = scope.access(e.name, tuple(freeze_index(i, scope) for i in e.index))
+        return value if value.dtype is dtype else Cast(value, dtype)  # type: ignore[arg-type]
+    if isinstance(e, Where):
+        return Select(freeze_test(e.args[0], scope), freeze(e.args[1], scope), freeze(e.args[2], scope))
+    if e.is_number:
+        return Const(float(e), dtype)
+    if isinstance(e, (FloorDiv, Mod)) or (e.is_Symbol and e.is_integer):
+        return Number(freeze_index(e, scope), dtype)
+    if e.is_Add:
+        if _is_integer(e, scope) and free_symbols(e) and not e.has(Read):
+            return Number(freeze_index(e, scope), dtype)
+        return _sum(e, scope)
+    if e.is_Mul:
+        return _product(e, scope)
+    if e.is_Pow:
+        return _power(e.base, e.exp, scope)
+    name = e.func.__name__
+    if name in UNARY:
+        return Unary(UNARY[name], freeze(e.args[0], scope))
+    if name in BINARY:
+        return Binary(BINARY[name], freeze(e.args[0], scope), freeze(e.args[1], scope))
+    formula = getattr(e, "expansion", None)
+    if formula is not None:
+        return freeze(formula(), scope)
+    raise LoweringError(f"no machine form of {name}", hint="compose it from exp, log, tanh, erf, sqrt and arithmetic")
+
+
+def _sum(e: sp.Expr, scope: Scope) -> Expression:
+    positive = [a for a in e.args if not a.could_extract_minus_sign()]
+    negative = [-a for a in e.args if a.could_extract_minus_sign()]
+    if not positive:
+        result: Expression = Unary("neg", freeze(negative.pop(0), scope))
+    else:
+        result = freeze(positive.pop(0), scope)
+    for a in positive:
+        result = Binary("add", result, freeze(a, scope))
+    for a in negative:
+        result = Binary("sub", result, freeze(a, scope))
+    return result
+
+
+def _product(e: sp.Expr, scope: Scope) -> Expression:
+    above: list[Expression] = []
+    below: list[Expression] = []
+    coefficient = sp.S.One
+    for factor in e.args:
+        if factor.is_Number:
+            coefficient *= factor
+        elif factor.is_Pow and factor.exp.is_Number and factor.exp.is_negative:
+            below.append(_power(factor.base, -factor.exp, scope))
+        else:
+            above.append(freeze(factor, scope))
+    if coefficient == -1:
+        sign, coefficient = True, sp.S.One
+    else:
+        sign = False
+    if coefficient != 1 or not above:
+        above.append(Const(float(coefficient), scope.dtype))
+    result = above[0]
+    for factor in above[1:]:
+        result = Binary("mul", result, factor)
+    if below:
+        divisor = below[0]
+        for factor in below[1:]:
+            divisor = Binary("mul", divisor, factor)
+        result = Binary("div", result, divisor)
+    return Unary("neg", result) if sign else result
+
+
+def _power(base: sp.Expr, exponent: sp.Expr, scope: Scope) -> Expression:
+    x = freeze(base, scope)
+    one = Const(1.0, scope.dtype)
+    if exponent.is_Number and exponent.is_negative:
+        return Binary("div", one, _power(base, -exponent, scope))
+    if exponent.is_Integer and int(exponent) <= 16:
+        result, square, n = None, x, int(exponent)
+        while n:
+            if n & 1:
+                result = square if result is None else Binary("mul", result, square)
+            n >>= 1
+            if n:
+                square = Binary("mul", square, square)
+        return result or one
+    if exponent == sp.Rational(1, 2):
+        return Unary("sqrt", x)
+    if exponent.is_Rational and exponent.q == 2:
+        return Binary("mul", _power(base, exponent - sp.Rational(1, 2), scope), Unary("sqrt", x))
+    return Binary("pow", x, freeze(exponent, scope))

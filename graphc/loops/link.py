@@ -1,0 +1,77 @@
+"""Linking: the kernels of a program in order, equal ones once, barriers where data crosses threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from graphc.loops.access import buffer_of
+from graphc.loops.index import Element, Index, total
+from graphc.loops.ir import Barrier, Buffer, Call, Expression, Function, Guard, Load, Statement, Step, Store
+from graphc.loops.rewrite import Rewriter
+from graphc.schedule.program import Program
+
+
+def link(program: Program, functions: Iterable[Function], name: str = "step") -> Step:
+    """One step: what every thread executes. `functions` are those of the kernels, in order."""
+    shared: dict[tuple[object, ...], Function] = {}
+    body: list[Call | Barrier | Guard] = []
+    place = {m.name: (m.role, m.slot) if m.slot >= 0 else (m.name, -1) for m in program.memories}
+    persistent = {m.name for m in program.memories if m.role == "parameter"}
+    written: set[tuple[str, int]] = set()
+    read: set[tuple[str, int]] = set()
+    guarded = program.guard is None
+    for kernel, function in zip(program.kernels, functions, strict=True):
+        if not guarded and persistent & set(kernel.writes):
+            assert program.guard is not None
+            body += [Barrier(), Guard(program.guard)]
+            written, read, guarded = set(), set(), True
+        own = canonical(function, f"kernel{len(shared)}")
+        key = (own.buffers, own.body)
+        known = shared.setdefault(key, own)
+        reads, writes = {place[r] for r in kernel.reads}, {place[w] for w in kernel.writes}
+        if reads & written or writes & (read | written):
+            body.append(Barrier())
+            written, read = set(), set()
+        body.append(Call(known.name, tuple(b.name for b in function.buffers), kernel.scope))
+        written |= writes
+        read |= reads
+    return Step(name, tuple(buffer_of(m) for m in program.memories), tuple(shared.values()), tuple(body))
+
+
+def canonical(function: Function, name: str) -> Function:
+    """The function under another name, its buffers called b0, b1, ...: equal iff the code is."""
+    names = {b.name: f"b{k}" for k, b in enumerate(function.buffers)}
+
+    def index(i: Index) -> Index:
+        if not i.elements():
+            return i
+        return total(
+            [(Element(names[a.buffer], tuple(map(index, a.index))), k) if isinstance(a, Element) else (a, k) for a, k in i.terms],
+            i.constant,
+        )
+
+    renamer = _Renamer(index, {}, {}, names)
+    buffers = tuple(replace(b, name=names[b.name]) for b in function.buffers)
+    return Function(name, buffers, renamer.statements(function.body), function.scope)
+
+
+class _Renamer(Rewriter):
+    """Renames buffers on the way."""
+
+    def __init__(self, index: object, names: dict[str, str], memo: dict[Expression, Expression], buffers: dict[str, str]):
+        super().__init__(index, names, memo)  # type: ignore[arg-type]
+        self.buffers = buffers
+
+    def moved(self, buffer: Buffer) -> Buffer:
+        return replace(buffer, name=self.buffers[buffer.name])
+
+    def _expression(self, e: Expression) -> Expression:
+        e = super()._expression(e)
+        return replace(e, buffer=self.moved(e.buffer)) if isinstance(e, Load) else e
+
+    def statement(self, s: Statement) -> Statement:
+        s = super().statement(s)
+        return replace(s, buffer=self.moved(s.buffer)) if isinstance(s, Store) else s
+
+

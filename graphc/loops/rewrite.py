@@ -1,0 +1,137 @@
+"""Structural rewriting of Loop IR: one function that rebuilds a statement or expression from rewritten parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from graphc.loops.index import Index, Range
+from graphc.loops.ir import (
+    Accumulate,
+    Assign,
+    Binary,
+    Bind,
+    Bitcast,
+    Cast,
+    Cell,
+    Compare,
+    Condition,
+    Const,
+    Declare,
+    Expression,
+    Extract,
+    Fma,
+    Fold,
+    For,
+    If,
+    Iota,
+    Let,
+    Load,
+    Name,
+    Number,
+    Pack,
+    Select,
+    Splat,
+    Statement,
+    Store,
+    Unary,
+)
+
+OnIndex = Callable[[Index], Index]
+
+
+@dataclass(slots=True)
+class Rewriter:
+    """Applies `index` to every index expression and `names` to every bound name."""
+
+    index: OnIndex = lambda i: i
+    names: Mapping[str, str] = field(default_factory=dict)
+    memo: dict[Expression, Expression] = field(default_factory=dict)
+
+    def indices(self, index: tuple[Index, ...]) -> tuple[Index, ...]:
+        return tuple(self.index(i) for i in index)
+
+    def optional(self, index: Index | None) -> Index | None:
+        return None if index is None else self.index(index)
+
+    def expression(self, e: Expression) -> Expression:
+        """The expression with all its indices and names rewritten."""
+        found = self.memo.get(e)
+        if found is None:
+            found = self.memo[e] = self._expression(e)
+        return found
+
+    def _expression(self, e: Expression) -> Expression:
+        go = self.expression
+        match e:
+            case Const() | Iota():
+                return e
+            case Number(index, dtype, lanes):
+                return Number(self.index(index), dtype, lanes)
+            case Name(name, dtype, lanes):
+                return Name(self.names.get(name, name), dtype, lanes)
+            case Load(buffer, index, lanes, active):
+                return Load(buffer, self.indices(index), lanes, self.optional(active))
+            case Cell(array, index, dtype, lanes):
+                return Cell(self.names.get(array, array), self.indices(index), dtype, lanes)
+            case Unary(operation, x):
+                return Unary(operation, go(x))
+            case Binary(operation, a, b):
+                return Binary(operation, go(a), go(b))
+            case Fma(a, b, c):
+                return Fma(go(a), go(b), go(c))
+            case Compare(operation, a, b):
+                return Compare(operation, go(a), go(b))
+            case Select(condition, a, b):
+                return Select(go(condition), go(a), go(b))
+            case Cast(x, dtype):
+                return Cast(go(x), dtype)
+            case Bitcast(x, dtype):
+                return Bitcast(go(x), dtype)
+            case Splat(x, lanes):
+                return Splat(go(x), lanes)
+            case Pack(items):
+                return Pack(tuple(go(i) for i in items))
+            case Extract(x, lane):
+                return Extract(go(x), lane)
+            case Fold(reduction, x, width):
+                return Fold(reduction, go(x), width)
+
+    def statements(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        """Each statement rewritten."""
+        return tuple(self.statement(s) for s in body)
+
+    def statement(self, s: Statement) -> Statement:
+        """The statement with all its indices and names rewritten."""
+        go = self.expression
+        match s:
+            case For(var, start, stop, body, mode, step, active):
+                inner = self.statements(body)
+                return For(var, self.index(start), self.index(stop), inner, mode, step, self.optional(active))
+            case If(conditions, body):
+                kept = tuple(Condition(c.kind, self.index(c.index), c.divisor) for c in conditions)
+                return If(kept, self.statements(body))
+            case Let(name, value):
+                return Let(self.names.get(name, name), go(value))
+            case Bind(var, index):
+                return Bind(var, self.index(index))
+            case Store(buffer, index, value, active):
+                return Store(buffer, self.indices(index), go(value), self.optional(active))
+            case Declare(array, shape, dtype, initial, lanes):
+                return Declare(self.names.get(array, array), shape, dtype, go(initial), lanes)
+            case Assign(array, index, value):
+                return Assign(self.names.get(array, array), self.indices(index), go(value))
+            case Accumulate(array, index, reduction, value):
+                return Accumulate(self.names.get(array, array), self.indices(index), reduction, go(value))
+
+
+def substitute(
+    body: tuple[Statement, ...], mapping: Mapping[str, Index], ranges: Mapping[str, Range]
+) -> tuple[Statement, ...]:
+    """Replace loop variables by index expressions everywhere."""
+    return Rewriter(lambda i: i.substitute(mapping, ranges)).statements(body)
+
+
+def bound_names(body: tuple[Statement, ...]) -> tuple[str, ...]:
+    """The names that Let introduces directly in a body."""
+    return tuple(s.name for s in body if isinstance(s, Let))

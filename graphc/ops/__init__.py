@@ -1,0 +1,53 @@
+"""The mathematics: the formula language, scalar functions and the catalogue of operators."""
+
+from graphc.ops import (
+    activations,
+    convolution,
+    elementwise,
+    linear,
+    losses,
+    movement,
+    pooling,
+    reductions,
+    scalars,
+)
+from graphc.ops.operator import (
+    OPERATORS,
+    Definition,
+    Max,
+    Min,
+    Operand,
+    Operator,
+    Sample,
+    Statement,
+    Sum,
+    axes,
+    axis,
+    extent,
+    op,
+)
+
+__all__ = [
+    "OPERATORS",
+    "Definition",
+    "Max",
+    "Min",
+    "Operand",
+    "Operator",
+    "Sample",
+    "Statement",
+    "Sum",
+    "activations",
+    "axes",
+    "axis",
+    "convolution",
+    "elementwise",
+    "extent",
+    "linear",
+    "losses",
+    "movement",
+    "op",
+    "pooling",
+    "reductions",
+    "scalars",
+]

@@ -1,0 +1,279 @@
+"""The compiler's table of contents: from tensors to native code, stage by stage.
+
+    trace          the user's tensors as a Graph
+    GRAPH          rewrites on formulas; stability first
+    differentiate  adjoint formulas, reverse accumulation          training only
+    update         the optimiser's formulas                        training only
+    specialise     only what the outputs need                      inference only
+    SCHEDULE       kernels, layouts, buffers                       Graph   -> Program
+    LOOPS          loops, lanes, registers, polynomials            Program -> Step
+    emit, compile  LLVM IR, machine code                           Step    -> Executable
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+from graphc.autodiff.backward import gradients
+from graphc.codegen.llvm import emit
+from graphc.codegen.target import host
+from graphc.dsl.tensor import Tensor
+from graphc.dsl.trace import Traced, trace
+from graphc.errors import GraphError
+from graphc.graph.builder import Builder
+from graphc.graph.ir import Graph, Value
+from graphc.graph.passes.canonicalise import canonicalise
+from graphc.graph.passes.eliminate_common_subexpressions import eliminate_common_subexpressions
+from graphc.graph.passes.eliminate_dead_code import eliminate_dead_code
+from graphc.graph.passes.fold_constants import fold_constants
+from graphc.graph.passes.shift_exponential_sums import shift_exponential_sums
+from graphc.graph.passes.specialise_for_inference import specialise_for_inference
+from graphc.graph.passes.stabilise_composites import stabilise_composites
+from graphc.graph.verifier import verify as verify_graph
+from graphc.loops.expand import expand_transcendentals
+from graphc.loops.ir import Function, Step
+from graphc.loops.link import link
+from graphc.loops.lower import lower
+from graphc.loops.unroll import unroll
+from graphc.loops.vectorise import vectorise
+from graphc.loops.verifier import verify as verify_loops
+from graphc.ops.operator import Operator
+from graphc.passes import History, Named, Observer, run
+from graphc.runtime.executable import Executable
+from graphc.runtime.jit import compile_ir
+from graphc.runtime.programs import InferenceProgram, TrainingProgram
+from graphc.runtime.threads import default_threads
+from graphc.schedule.buffers import assign_buffers
+from graphc.schedule.fuse import fuse
+from graphc.schedule.layout import plan_layouts
+from graphc.schedule.program import Program
+from graphc.schedule.split import split_reductions
+from graphc.study.compiled import Compiled
+from graphc.study.dump import Dump, dump_from_environment
+from graphc.target import Target
+from graphc.train.optimisers import SGD, Optimizer
+from graphc.types import TensorType
+
+STABLE = (
+    stabilise_composites,  # log(softmax(x)), 1/(1+exp(-x)), ... in their stable forms, whatever operators they span
+    shift_exponential_sums,  # sums of exponentials relative to their maximum
+)
+SIMPLE = (
+    canonicalise,  # transposes and reshapes composed
+    fold_constants,  # constants and copies disappear into their readers
+    eliminate_common_subexpressions,
+    eliminate_dead_code,
+)
+
+
+def training_passes(optimizer: Optimizer, trainable: Sequence[str], target: Target) -> tuple[Named, ...]:
+    """The stages of TRAINING: forward, backward and update as one step."""
+    return (
+        *map(_named, STABLE),
+        *map(_named, SIMPLE),
+        Named("differentiate", lambda graph: differentiate(graph, trainable)),
+        Named("update", lambda graph: update(graph, optimizer, trainable)),
+        *[Named(f"{p.__name__}_again", p) for p in (*STABLE, *SIMPLE)],
+        *lowering_passes(target),
+    )
+
+
+def inference_passes(target: Target) -> tuple[Named, ...]:
+    """The stages of INFERENCE: no gradient, nothing saved for one, constants folded."""
+    return (
+        *map(_named, STABLE),
+        Named("specialise_for_inference", specialise_for_inference),
+        *map(_named, SIMPLE),
+        *lowering_passes(target),
+    )
+
+
+def lowering_passes(target: Target) -> tuple[Named, ...]:
+    """From a Graph to LLVM IR: the same for both."""
+    return (
+        Named("fuse", _Scheduled.of),
+        Named("split_reductions", lambda s: s.then(split_reductions(s.kernels))),
+        Named("plan_layouts", lambda s: plan_layouts(s.graph, s.kernels, target)),
+        Named("assign_buffers", assign_buffers),
+        Named("lower", lambda program: _lower(program, target)),
+        Named("vectorise", lambda step: _each(step, vectorise)),
+        Named("unroll", lambda step: _each(step, unroll)),
+        Named("expand_transcendentals", lambda step: _each(step, expand_transcendentals)),
+        Named("emit", lambda step: emit(step, target)),
+    )
+
+
+# ------------------------------------------------------------------------------------------ stage crossings
+
+
+def differentiate(graph: Graph, trainable: Sequence[str]) -> Graph:
+    """The graph with the gradients of its first output as further outputs, one for each trainable parameter."""
+    wrt = _parameters(graph, trainable)
+    extended, grads = gradients(graph, graph.outputs[0], wrt)
+    return replace(extended, outputs=(*graph.outputs, *grads))
+
+
+def update(graph: Graph, optimizer: Optimizer, trainable: Sequence[str]) -> Graph:
+    """The optimiser's formulas applied to the gradients, which are the last outputs of the graph."""
+    parameters = _parameters(graph, trainable)
+    kept = graph.outputs[: len(graph.outputs) - len(parameters)]
+    grads = graph.outputs[len(kept) :]
+    builder = Builder(graph)
+    dtype = graph.outputs[0].type.dtype
+    scalars = {name: builder.input(name, TensorType((), dtype)) for name in optimizer.scalars(1)}
+    updates: list[tuple[Value, Value]] = []
+    for parameter, gradient in zip(parameters, grads, strict=True):
+        scope = parameter.name.rpartition(".")[0].replace(".", "/")
+
+        def apply(operator: Operator, *values: Value, _scope: str = scope, **attributes: Any) -> Value:
+            return builder.apply(operator, values, attributes, scope=_scope)
+
+        state = {s: builder.parameter(f"{parameter.name}/{s}", parameter.type) for s in optimizer.slots}
+        new, new_state = optimizer.update(apply, parameter, gradient, state, scalars)
+        updates.append((parameter, new))
+        updates += [(state[s], new_state[s]) for s in optimizer.slots]
+    return builder.graph(kept, updates)
+
+
+def _parameters(graph: Graph, names: Sequence[str]) -> tuple[Value, ...]:
+    by_name = {p.name: p for p in graph.parameters}
+    return tuple(by_name[n] for n in names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scheduled:
+    """Kernels that are not laid out yet, with the graph that they came from."""
+
+    graph: Graph
+    kernels: tuple[Any, ...]
+
+    @staticmethod
+    def of(graph: Graph) -> _Scheduled:
+        return _Scheduled(graph, fuse(graph))
+
+    def then(self, kernels: tuple[Any, ...]) -> _Scheduled:
+        return self if kernels == self.kernels else _Scheduled(self.graph, kernels)
+
+    def __str__(self) -> str:
+        from graphc.schedule.printer import kernel_text
+
+        return "\n".join(kernel_text(k) for k in self.kernels) + "\n"
+
+
+def _lower(program: Program, target: Target) -> Step:
+    memories = {m.name: m for m in program.memories}
+    return link(program, [lower(kernel, memories, target) for kernel in program.kernels])
+
+
+def _each(step: Step, change: Callable[[Function], Function]) -> Step:
+    functions = tuple(change(f) for f in step.functions)
+    return step if functions == step.functions else replace(step, functions=functions)
+
+
+def _named(p: Callable[[Any], Any]) -> Named:
+    return Named(p.__name__, p)
+
+
+def verify(ir: Any, stage: str) -> None:
+    """Check that an IR is a sentence of its language. Raises VerificationError."""
+    match ir:
+        case Graph():
+            verify_graph(ir, stage)
+        case Step():
+            verify_loops(ir)
+
+
+# ---------------------------------------------------------------------------------------------- compilation
+
+
+def compile_training(
+    loss: Tensor,
+    *,
+    optimizer: Optimizer | None = None,
+    metrics: Mapping[str, Tensor] | None = None,
+    threads: int | None = None,
+    seed: int | None = None,
+    observers: Sequence[Observer] = (),
+    stop_after: str | None = None,
+) -> Any:
+    """Compile forward, backward, update, loss and metrics into one native call.
+
+    `loss` is a scalar; `metrics` are further scalars to report. Parameters are updated in place and shared with every
+    other program that uses them. With `stop_after` the result is that stage's IR instead of a program.
+    Raises GraphError for a loss that is not a scalar, DerivativeError where there is no derivative.
+    """
+    start = perf_counter()
+    wanted = {"loss": loss, **(metrics or {})}
+    for name, tensor in wanted.items():
+        if tensor.shape:
+            raise GraphError(
+                f"{name} must be a scalar, got shape {tensor.shape}", location=tensor.location,
+                layer=tensor.scope, hint="reduce it with .mean() or .sum()",
+            )  # fmt: skip
+    if metrics and "loss" in metrics:
+        raise GraphError('a metric cannot be named "loss"')
+    traced = trace(wanted)
+    optimizer = optimizer if optimizer is not None else SGD()
+    trainable = [name for name, p in traced.parameters.items() if p.trainable]
+    if not trainable:
+        raise GraphError("the loss depends on no trainable parameter", location=loss.location)
+    for parameter in traced.parameters.values():
+        parameter.initialise(seed)
+    target = host()
+    built = _compile(
+        "training", traced, training_passes(optimizer, trainable, target), target, start, observers, stop_after
+    )
+    if not isinstance(built, Compiled):
+        return built
+    return TrainingProgram(built, traced, tuple(wanted), optimizer, threads or default_threads())
+
+
+def compile_inference(
+    outputs: Tensor | Mapping[str, Tensor] | Sequence[Tensor],
+    *,
+    threads: int | None = None,
+    observers: Sequence[Observer] = (),
+    stop_after: str | None = None,
+) -> Any:
+    """Compile the outputs alone: no gradient, nothing saved for one, a smaller arena.
+
+    The program is called with the inputs by name and returns an array, a dict or a tuple, like `outputs`.
+    """
+    start = perf_counter()
+    traced = trace(outputs)
+    for parameter in traced.parameters.values():
+        parameter.initialise()
+    target = host()
+    built = _compile("inference", traced, inference_passes(target), target, start, observers, stop_after)
+    if not isinstance(built, Compiled):
+        return built
+    kind = type(outputs) if isinstance(outputs, Tensor | Mapping) else tuple
+    return InferenceProgram(built, traced, kind, threads or default_threads())
+
+
+def _compile(
+    path: str, traced: Traced, passes: Sequence[Named], target: Target, start: float,
+    observers: Sequence[Observer], stop_after: str | None,
+) -> Any:  # fmt: skip
+    history = History()
+    dumps: tuple[Dump, ...] = dump_from_environment()
+    history.after("trace", None, traced.graph, perf_counter() - start, ())
+    for dump in dumps:
+        dump.after("trace", None, traced.graph, perf_counter() - start, ())
+    known = ["trace", *[p.name for p in passes], "native"]
+    if stop_after is not None and stop_after not in known:
+        raise GraphError(f"there is no stage {stop_after}", hint=f"stages are {', '.join(known)}")
+    if stop_after == "trace":
+        return traced.graph
+    text = run(passes, traced.graph, verify, (history, *dumps, *observers), stop_after)
+    if stop_after is not None and stop_after != "native":
+        return text
+    native = compile_ir(text, target)
+    for dump in dumps:
+        dump.write("native", "s", native.assembly)
+    program, step = history["assign_buffers"], history["expand_transcendentals"]
+    executable = Executable(program, step, native)
+    return Compiled(path, history, executable, target, perf_counter() - start)

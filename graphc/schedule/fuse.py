@@ -1,0 +1,154 @@
+"""Fusion: which nodes share a loop nest.
+
+A pointwise node joins the kernel that computes one of its operands when both have the same axes, the operand is read
+in place, and nothing else that the node needs depends on that kernel. A reduction always opens a kernel of its own.
+
+**Ensures** kernels in a topological order in which a parameter is overwritten after its last other reader.
+**Fails** never; what was not fused is a kernel of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from graphc.graph.analysis.order import stable_order
+from graphc.graph.ir import Graph, Node, Value
+from graphc.ops.formula import Axis, Formula, rename_axes, rename_operands
+from graphc.ops.structure import identity, reads_identity
+from graphc.schedule.program import Kernel, Stage
+
+
+def value_name(value: Value) -> str:
+    """The name of a value's memory: the user's for inputs and parameters."""
+    return value.name or f"t{value.id}"
+
+
+@dataclass(slots=True)
+class _Group:
+    nodes: list[Node]
+    reads: set[Value] = field(default_factory=set)
+
+    @property
+    def shape(self) -> object:
+        return self.nodes[0].output.type.shape
+
+
+def fuse(graph: Graph) -> tuple[Kernel, ...]:
+    """Kernels of a graph, not yet laid out: stage operands and stores carry value names."""
+    groups: list[_Group] = []
+    group_of: dict[Value, int] = {}
+    ancestors: list[set[int]] = []
+    for node in graph.nodes:
+        direct = {group_of[v] for v in node.inputs if v in group_of}
+        home = _home(node, groups, group_of, ancestors, direct)
+        if home is None:
+            home = len(groups)
+            groups.append(_Group([node]))
+            ancestors.append(set())
+        else:
+            groups[home].nodes.append(node)
+        group_of[node.output] = home
+        for g in direct - {home}:
+            new = {g} | ancestors[g]
+            ancestors[home] |= new
+            for later, known in enumerate(ancestors):
+                if home in known:
+                    ancestors[later] |= new
+    return _order(graph, groups, group_of, ancestors)
+
+
+def _home(
+    node: Node, groups: list[_Group], group_of: dict[Value, int], ancestors: list[set[int]], direct: set[int]
+) -> int | None:
+    """The latest kernel that the node may join."""
+    if not node.formula.is_pointwise:
+        return None
+    operands = dict(zip(node.formula.operands, node.inputs, strict=True))
+    for g in sorted(direct, reverse=True):
+        if groups[g].shape != node.output.type.shape:
+            continue
+        members = [o for o, v in operands.items() if group_of.get(v) == g]
+        if not all(reads_identity(node.formula, o) for o in members):
+            continue
+        if any(g in ancestors[other] for other in direct - {g}):
+            continue
+        return g
+    return None
+
+
+def _order(
+    graph: Graph, groups: list[_Group], group_of: dict[Value, int], ancestors: list[set[int]]
+) -> tuple[Kernel, ...]:
+    """Topological order; a parameter's new value comes after all other readers of the old one and after the loss.
+
+    Where that is impossible the new value is stored apart and copied at the end.
+    """
+    readers: dict[Value, set[int]] = {}
+    edges: set[tuple[int, int]] = set()
+    for g, group in enumerate(groups):
+        for node in group.nodes:
+            for v in node.inputs:
+                readers.setdefault(v, set()).add(g)
+                if v in group_of and group_of[v] != g:
+                    edges.add((group_of[v], g))
+    loss = group_of.get(graph.outputs[0]) if graph.outputs and graph.updates else None
+    in_place: dict[Value, Value] = {}
+    for old, new in graph.updates:
+        home = group_of.get(new)
+        before = readers.get(old, set()) | ({loss} if loss is not None else set())
+        if home is None or any(home == g or home in ancestors[g] for g in before - {home}):
+            continue
+        if home == loss or not _reads_in_place(groups[home], old) or new in in_place:
+            continue
+        in_place[new] = old
+        edges |= {(g, home) for g in before - {home}}
+    order = stable_order(len(groups), edges)
+    live = set(graph.results)
+    needed_elsewhere = {
+        v for g, group in enumerate(groups) for n in group.nodes for v in n.inputs if group_of.get(v, g) != g
+    }
+    kernels = [_kernel(groups[g].nodes, live | needed_elsewhere, in_place) for g in order]
+    kernels += [_copy(old, new) for old, new in graph.updates if in_place.get(new) != old]
+    return tuple(replace(k, name=f"k{i}") for i, k in enumerate(kernels))
+
+
+def _reads_in_place(group: _Group, parameter: Value) -> bool:
+    """Whether a kernel touches each element of a parameter only where it computes the new one."""
+    for node in group.nodes:
+        for operand, v in zip(node.formula.operands, node.inputs, strict=True):
+            if v == parameter and not reads_identity(node.formula, operand):
+                return False
+    return True
+
+
+def _copy(parameter: Value, new: Value) -> Kernel:
+    """A kernel that overwrites a parameter with its new value."""
+    body = identity(value_name(new), new.type.shape)
+    name = f"{value_name(parameter)}_new"
+    return Kernel("", (Stage(name, new, body),), ((name, value_name(parameter)),), scope=parameter.name)
+
+
+def _kernel(nodes: list[Node], stored: set[Value], in_place: dict[Value, Value]) -> Kernel:
+    axes = nodes[0].formula.axes
+    own = {n.output for n in nodes}
+    names = {v: value_name(v if v in own else in_place.get(v, v)) for n in nodes for v in (*n.inputs, n.output)}
+    stages = tuple(Stage(names[n.output], n.output, _own(n, axes, names)) for n in nodes)
+    stores = tuple(
+        (s.name, value_name(in_place.get(s.value, s.value))) for s in stages if s.value in stored
+    )
+    scopes = list(dict.fromkeys(n.scope for n in nodes if n.scope))
+    return Kernel("", stages, stores, scope="+".join(scopes), location=nodes[0].location)
+
+
+def _own(node: Node, axes: tuple[Axis, ...], memory: dict[Value, str]) -> Formula:
+    """The node's formula over the kernel's axes and the names of memories."""
+    theirs = node.formula.axes
+    names = {a.name: b.name for a, b in zip(theirs, axes, strict=True)}
+    inner = {a.name: a.name for a in node.formula.over}
+    clash = set(inner) & set(names.values())
+    names |= {name: f"{name}_r" for name in clash}
+    away = rename_axes(node.formula, {old: f"~{old}" for old in names})
+    f = rename_axes(away, {f"~{old}": new for old, new in names.items()})
+    operands = dict(zip(node.formula.operands, node.inputs, strict=True))
+    away = rename_operands(f, {o: f"~{o}" for o in operands})
+    return rename_operands(away, {f"~{o}": memory[v] for o, v in operands.items()})

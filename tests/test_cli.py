@@ -1,0 +1,226 @@
+"""The command line around a compiler of the tests' own: arguments, output, exit codes."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import graphc
+import graphc.models
+from graphc import cli
+from graphc.errors import InputError, LoweringError
+from graphc.train import checkpoint
+
+TENSORS = {name: SimpleNamespace(name=name) for name in ("images", "labels", "logits", "loss", "accuracy")}
+
+
+class Compiler:
+    """Programs that always answer class 0, with one parameter; records how it was asked."""
+
+    def __init__(self):
+        self.asked = {}
+        self.steps = 0
+        self.error = None
+        self.parameters = {"output.weight": SimpleNamespace(shape=(10, 64), value=np.zeros((10, 64)))}
+
+    def compile_training(self, loss, **options):
+        self.asked |= options
+        return SimpleNamespace(
+            step=self.step, parameters=self.parameters, optimizer=options["optimizer"], compile_seconds=1.234,
+            threads=options["threads"] or 2, text=self.text, explain=lambda: "three kernels, nothing refused",
+        )  # fmt: skip
+
+    def compile_inference(self, outputs, *, threads=None):
+        def run(images, labels):
+            assert abs(images.mean()) < 0.3
+            return {"loss": 0.5, "accuracy": np.mean(labels == 0)}
+
+        run.text = lambda stage, scope=None: f"inference {stage} {scope}"
+        run.explain = lambda: "inference, one kernel"
+        return run
+
+    def text(self, stage, scope=None):
+        return f"training {stage} {scope} lr={self.asked['optimizer'].lr}"
+
+    def step(self, images, labels):
+        if self.error is not None and self.steps == 40:
+            raise self.error
+        self.steps += 1
+        return {"loss": 1 / self.steps, "accuracy": 0.5}
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    compiler = Compiler()
+    for name in ("compile_training", "compile_inference"):
+        monkeypatch.setattr(graphc, name, getattr(compiler, name), raising=False)
+    monkeypatch.setattr(graphc.models, "lenet5", lambda image_shape, classes: SimpleNamespace(**TENSORS))
+    return compiler
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command; returns its exit code, output and errors."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as exit:
+            cli.main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return exit.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_training_says_what_happens(run, compiler):
+    code, out, err = run("train", "--epochs", 2)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "data   digits: 1,198 training and 599 held-out images of 1x8x8, 10 classes"
+    assert lines[1] == "model  lenet5: 640 parameters"
+    assert lines[2] == "compiled in 1.23 s for 2 threads"
+    assert lines[3].startswith("epoch 1/2  loss ")
+    assert lines[4].startswith("epoch 2/2  loss ")
+    assert "held-out accuracy 9.85% (59 of 599 images), loss 0.5000, after 76 steps" in lines[5]
+    assert compiler.steps == 2 * -(-1198 // 32)
+
+
+def test_options_reach_the_compiler(run, compiler):
+    options = ("--optimizer", "momentum", "--lr", 0.25, "--threads", 1, "--seed", 7, "--batch-size", 1198)
+    code, out, _ = run("train", "lenet5", "--epochs", 1, *options)
+    assert code == 0
+    assert (compiler.asked["threads"], compiler.asked["seed"]) == (1, 7)
+    assert (compiler.asked["optimizer"].lr, compiler.asked["optimizer"].momentum) == (0.25, 0.9)
+    assert compiler.steps == 1
+    assert "for 1 thread\n" in out
+    assert "after 1 step " in out
+
+
+@pytest.mark.parametrize(("name", "rate"), cli.RATES.items())
+def test_every_optimiser_has_its_own_rate(run, compiler, name, rate):
+    assert run("train", "--epochs", 1, "--batch-size", 999, "--optimizer", name)[0] == 0
+    assert compiler.asked["optimizer"].lr == rate
+
+
+def test_what_was_learnt_is_saved_with_the_normalisation(run, compiler, tmp_path):
+    path = tmp_path / "weights.npz"
+    code, out, _ = run("train", "--epochs", 1, "--save", path)
+    assert code == 0
+    assert out.endswith(f"saved  {path}\n")
+    extras = checkpoint.load(path, compiler.parameters)
+    assert extras.keys() == {"input.mean", "input.deviation"}
+    assert 0.2 < extras["input.mean"] < 0.4 < extras["input.deviation"] + 0.1
+
+
+def test_a_directory_that_is_not_there_is_noticed_before_training(run, compiler, tmp_path):
+    code, _, err = run("train", "--save", tmp_path / "absent" / "weights.npz")
+    assert code == 2
+    assert "does not exist" in err
+    assert compiler.steps == 0
+
+
+def test_an_interrupt_reports_and_saves_what_was_learnt(run, compiler, tmp_path):
+    compiler.error = KeyboardInterrupt()
+    code, out, _ = run("train", "--epochs", 3, "--save", tmp_path / "weights.npz")
+    assert code == 130
+    assert "stopped in epoch 2 after 40 steps; what was learnt until then is kept" in out
+    assert "held-out accuracy" in out
+    assert (tmp_path / "weights.npz").is_file()
+
+
+def test_an_interrupt_elsewhere_exits_with_130(run, monkeypatch):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(graphc.models, "lenet5", interrupted)
+    code, _, err = run("dump", "lenet5")
+    assert code == 130
+    assert err.split() == ["stopped"]
+
+
+def test_an_error_is_one_message_without_a_traceback(run, compiler):
+    compiler.error = InputError("labels: 12 is not in 0..9", hint="the model has 10 classes")
+    code, _, err = run("train")
+    assert code == 1
+    assert err == "graphc: InputError: labels: 12 is not in 0..9\n  hint: the model has 10 classes\n"
+
+
+def test_debug_shows_where_an_error_came_from(compiler):
+    compiler.error = LoweringError("no loops for this")
+    with pytest.raises(LoweringError, match="no loops"):
+        cli.main(["--debug", "train"])
+
+
+@pytest.mark.parametrize("stage", cli.STAGES)
+def test_a_stage_is_printed(run, compiler, stage):
+    assert run("dump", "lenet5", "--stage", stage) == (0, f"training {stage} None lr=0.001\n", "")
+
+
+def test_a_stage_of_one_layer_and_of_inference(run, compiler):
+    arguments = ("dump", "lenet5", "--stage", "loops", "--scope", "conv1", "--inference")
+    assert run(*arguments) == (0, "inference loops conv1\n", "")
+
+
+def test_the_compiler_explains_itself(run, compiler):
+    assert run("explain", "lenet5") == (0, "three kernels, nothing refused\n", "")
+    assert run("explain", "lenet5", "--inference") == (0, "inference, one kernel\n", "")
+
+
+def test_a_model_comes_from_a_file_of_the_user(run, compiler, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from types import SimpleNamespace as S\n"
+        "def model(image_shape, classes):\n"
+        "    assert (image_shape, classes) == ((1, 28, 28), 10)\n"
+        "    return S(**{n: S(name=n) for n in 'images labels logits loss accuracy'.split()})\n"
+    )
+    assert run("dump", path, "--data", "mnist")[:2] == (0, "training graph None lr=0.001\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("train", "resnet"), 2, "'resnet' is neither lenet5, mlp, perceptron nor a file that ends in .py"),
+        (("train", "absent.py"), 1, "graphc: GraphcError: absent.py does not exist"),
+        (
+            ("train", "--data", "mnist", "--data-dir", "/nowhere"),
+            1,
+            "data set mnist was not found: put the four",
+        ),
+        (("train", "--epochs", 0), 2, "--epochs"),
+        (("train", "--lr", -1), 1, "lr must be in 0 <= lr < inf, got -1.0"),
+        (("dump", "lenet5", "--stage", "soup"), 2, "'soup' is not one of"),
+        (("bake",), 2, "No such command 'bake'"),
+    ],
+)
+def test_wrong_usage_is_answered_with_the_reason(run, compiler, arguments, code, message):
+    got, _, err = run(*arguments)
+    assert got == code
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_the_environment_is_described(run):
+    code, out, _ = run("env")
+    assert code == 0
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert rows["numpy"] == np.__version__
+    assert rows["python"].startswith(".".join(map(str, sys.version_info[:3])))
+    assert int(rows["threads"]) >= 1
+    assert "vectors" in rows["processor"]
+
+
+def test_help_and_version_load_neither_sympy_nor_llvm():
+    script = (
+        "import sys; from graphc import cli\n"
+        "try: cli.main([sys.argv[1]])\n"
+        "except SystemExit as e: assert not e.code\n"
+        "print({'sympy', 'llvmlite'} & set(sys.modules))"
+    )
+    for option, word in (("--help", "dump"), ("--version", "graphc")):
+        done = subprocess.run(
+            [sys.executable, "-c", script, option], capture_output=True, text=True, check=True
+        )
+        assert word in done.stdout
+        assert done.stdout.endswith("set()\n")
