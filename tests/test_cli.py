@@ -124,7 +124,7 @@ def test_an_interrupt_reports_and_saves_what_was_learnt(run, compiler, tmp_path)
     compiler.error = KeyboardInterrupt()
     code, out, _ = run("train", "--epochs", 3, "--save", tmp_path / "weights.npz")
     assert code == 130
-    assert "stopped in epoch 2 after 40 steps; what was learnt until then is kept" in out
+    assert "stopped after 40 steps, in epoch 2; what was learnt is kept" in out
     assert "held-out accuracy" in out
     assert (tmp_path / "weights.npz").is_file()
 

@@ -216,5 +216,7 @@ class _Derivation:
             # computed again, the body may differ from the stored extremum in its last bit: allow for more
             reached = le(extremum, f.body) if f.reduction == "max" else le(f.body, extremum)
         name = f"first_{statement.name}"
+        while name in self.types:
+            name = f"first_{name}"
         self._emit(name, formula(f.axes, position, "min", f.over, (*f.conditions, reached)), statement.name)
         return eq(position, Read(tensor_symbol(name), *index))

@@ -266,7 +266,7 @@ def _application(nodes: tuple[Node, ...]) -> tuple[Application, dict[Value, str]
         if value in names:
             return
         fresh, k = wish, 1
-        while fresh in taken:
+        while not taken.isdisjoint((fresh, cotangent_name(fresh), fresh.removeprefix(cotangent_name("")))):
             k += 1
             fresh = f"{wish}{k}"
         names[value] = fresh

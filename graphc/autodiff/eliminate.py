@@ -97,6 +97,7 @@ class _System:
         conditions: Iterable[Cond],
     ) -> None:  # fmt: skip
         self.scope: dict[sp.Symbol, Extent] = {a.symbol: a.extent for a in (*axes, *over)}
+        self.original = frozenset(self.scope)
         self.results = frozenset(a.symbol for a in axes)
         self.taken = {a.name for a in (*axes, *over)} | {"N"}
         self.solved: dict[sp.Symbol, Expr] = {}
@@ -250,6 +251,6 @@ class _System:
         conditions = simplify_conditions(self.conditions, extents)
         if conditions is None:
             return None
-        solved = tuple((s, simplify(e, extents)) for s, e in self.solved.items())
+        solved = tuple((s, simplify(e, extents)) for s, e in self.solved.items() if s in self.original)
         over = tuple(Axis(s, extent) for s, extent in self.scope.items())
         return Elimination(tuple(self.axes), over, solved, conditions)

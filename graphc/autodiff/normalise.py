@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace as with_fields
+from itertools import count
 
 import sympy as sp
 
@@ -74,7 +76,7 @@ class _Normaliser:
             results.append((operand, name))
         statements = {name: self._finish(s) for name, s in self.sums.statements.items()}
         kept = {name for _, name in results if name is not None}
-        return Adjoint(_renamed(_live(_merged(statements, kept), kept)), tuple(results))
+        return Adjoint(_renamed(_live(_merged(statements, kept), kept), self.types), tuple(results))
 
     # ------------------------------------------------------------------------------------------- statements
 
@@ -215,10 +217,11 @@ def _live(statements: dict[str, Statement], kept: set[str]) -> dict[str, Stateme
     return order
 
 
-def _renamed(statements: dict[str, Statement]) -> tuple[Statement, ...]:
-    """Temporaries numbered from zero."""
+def _renamed(statements: dict[str, Statement], taken: Container[str]) -> tuple[Statement, ...]:
+    """Temporaries numbered from zero, past the names that are taken."""
     temporary = [name for name in statements if name.startswith("t~")]
-    names = {tensor_symbol(old): tensor_symbol(f"t{k}") for k, old in enumerate(temporary)}
+    free = (name for k in count() if (name := f"t{k}") not in taken)
+    names = {tensor_symbol(old): tensor_symbol(new) for old, new in zip(temporary, free, strict=False)}
     result = []
     for s in statements.values():
         f = s.formula

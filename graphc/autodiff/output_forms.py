@@ -53,9 +53,14 @@ class OutputForms:
                     mapping[node] = value
             if mapping:
                 new = replace(e, mapping)
-                if size(new) < size(e):
+                # a division that was not there before could be 0 / 0
+                if size(new) < size(e) and _denominators(new) <= _denominators(e):
                     e = new
         return e
+
+
+def _denominators(e: Expr) -> set[Expr]:
+    return {node.base for node in walk(e) if node.is_Pow and node.exp.is_negative}
 
 
 def _is_kernel(e: Expr) -> bool:

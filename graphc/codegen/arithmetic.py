@@ -41,7 +41,7 @@ def unary(writer: Writer, operation: str, x: str, dtype: ElementType, lanes: int
 
 
 def binary(writer: Writer, operation: str, a: str, b: str, dtype: ElementType, lanes: int) -> str:
-    """add, sub, mul, div, copysign on floats; add, sub, mul, and, or, shl, ashr on integers; and, or on Bool."""
+    """add, sub, mul, div, copysign on floats; add, sub, mul and bits on integers; and, or on Bool."""
     kind = spell(dtype, lanes)
     table = _FLOAT if is_float(dtype) else _LOGIC if isinstance(dtype, Bool) else _INTEGER
     if operation in table:
@@ -67,7 +67,7 @@ def extreme(
         return writer.here(writer.intrinsic(name, kind, f"{kind} {a}", f"{kind} {b}"))
     if safe[1]:
         a, b = b, a
-    # The instruction minps(a, b) is "a < b ? a : b", which gives b where either operand is NaN: right if a is not.
+    # The instruction minps(a, b) is "a < b ? a : b": b where either operand is NaN, right unless a is.
     relation = "olt" if operation == "min" else "ogt"
     test = writer.here(f"fcmp {relation} {kind} {a}, {b}")
     mask = spell(Bool.BOOL, lanes)
@@ -100,9 +100,10 @@ def multiply_add(writer: Writer, a: str, b: str, c: str, dtype: ElementType, lan
 def _fma_in_double(writer: Writer, a: str, b: str, c: str, lanes: int) -> str:
     """a · b + c of float32, rounded once, on a processor without the instruction.
 
-    The product is exact in float64. The sum is rounded to odd there (its last bit set whenever something was lost,
-    which the error term of the addition tells), so that the rounding to float32 comes out as if it were the only one.
-    Source: Boldo, Melquiond, "Emulation of a FMA and correctly rounded sums", IEEE Trans. Computers 57 (2008).
+    The product is exact in float64. The sum is rounded to odd there (its last bit set whenever something was
+    lost, which the error term of the addition tells), so that the rounding to float32 comes out as if it were
+    the only one. Source: Boldo, Melquiond, "Emulation of a FMA and correctly rounded sums", IEEE Trans. Comp.
+    57 (2008).
     """
     f32, f64, i64 = (spell(t, lanes) for t in (DType.FLOAT32, DType.FLOAT64, DType.INT64))
     bit = spell(Bool.BOOL, lanes)

@@ -1,9 +1,10 @@
 """A barrier out of atomic operations: all threads wait until the last one has arrived.
 
-The memory holds, on cache lines of their own, the number of threads that have arrived, the number of the current
-round, and the address of a function that gives the processor to another thread (or null). All of it starts as zero.
-The last thread to arrive resets the count and starts the next round; the others wait for the round to change. The
-count is reset before the round changes, so nobody can arrive at the next barrier too early.
+The memory holds, on cache lines of their own, the number of threads that have arrived, the number of the
+current round, and the address of a function that gives the processor to another thread (or null). All of it
+starts as zero. The last thread to arrive resets the count and starts the next round; the others wait for the
+round to change. The count is reset before the round changes, so nobody can arrive at the next barrier too
+early.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ ROUND, YIELD, BYTES = LINE, 2 * LINE, 3 * LINE
 """Offsets of the round and of the yielding function, and the size of a barrier; the count stands at 0."""
 
 PATIENCE = 1 << 11
-"""Pauses before the processor is offered to another thread, which matters when threads outnumber processors."""
+"""Pauses before the processor is offered to another thread: threads may outnumber processors."""
 
 PAUSE = "call void @llvm.x86.sse2.pause()" if X86 else "call void @llvm.aarch64.hint(i32 1)"
 DECLARATIONS = ("declare void @llvm.x86.sse2.pause()" if X86 else "declare void @llvm.aarch64.hint(i32)",)
@@ -70,8 +71,10 @@ open:
   br label %end
 spin.start:
   br label %spin
-{spin('''%now = load atomic i32, ptr %round acquire, align 4
-  %done = icmp ne i32 %now, %current''')}
+{
+    spin('''%now = load atomic i32, ptr %round acquire, align 4
+  %done = icmp ne i32 %now, %current''')
+}
   ret void
 }}
 """

@@ -1,4 +1,7 @@
-"""Expressions of the loop language as LLVM instructions. Every function returns the operand that holds the value."""
+"""Expressions of the loop language as LLVM instructions.
+
+Every function returns the operand that holds the value: a register or a constant.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,9 @@ def value(writer: Writer, e: Expression) -> str:
         case Extract():
             x = value(writer, e.x)
             return (
-                x if e.x.lanes == 1 else writer.here(f"extractelement {spell(e.dtype, e.x.lanes)} {x}, i32 {e.lane}")
+                x
+                if e.x.lanes == 1
+                else writer.here(f"extractelement {spell(e.dtype, e.x.lanes)} {x}, i32 {e.lane}")
             )
         case Fold():
             return _fold(writer, e)
@@ -95,9 +100,7 @@ def load(writer: Writer, e: Load) -> str:
         return "zeroinitializer" if lanes > 1 else constant(0, dtype)
     pointer = address(writer, e.buffer, e.index)
     if not mask:
-        return writer.read(
-            e.buffer.name, f"load {spell(dtype, lanes)}, ptr {pointer}, align {dtype.bytes}"
-        )
+        return writer.read(e.buffer.name, f"load {spell(dtype, lanes)}, ptr {pointer}, align {dtype.bytes}")
     vector = f"<{lanes} x {SCALAR[dtype]}>"
     call = writer.intrinsic(
         f"llvm.masked.load.v{lanes}{overload(dtype)}.p0",
@@ -146,7 +149,8 @@ def cell(writer: Writer, array: str, index: tuple[Index, ...]) -> tuple[str, Reg
         text = integer(writer, i)
         if text[0] == "%" or not 0 <= int(text) < extent:
             raise LoweringError(
-                f"register array {array} of shape {found.shape} is indexed by {i}, expected a constant below {extent}",
+                f"register array {array} of shape {found.shape} is indexed by {i}, "
+                f"expected a constant below {extent}",
                 hint="loops around register arrays must be unrolled",
             )
         place = place * extent + int(text)
@@ -244,7 +248,9 @@ def _bitcast(writer: Writer, e: Bitcast) -> str:
     if e.x.dtype is e.dtype:
         return x
     if isinstance(e.x.dtype, Bool) or e.x.dtype.bits != e.dtype.bits:
-        raise LoweringError(f"bits of {e.x.dtype.short} cannot be read as {e.dtype.short}: expected equal widths")
+        raise LoweringError(
+            f"bits of {e.x.dtype.short} cannot be read as {e.dtype.short}: expected equal widths"
+        )
     return writer.here(f"bitcast {spell(e.x.dtype, e.lanes)} {x} to {spell(e.dtype, e.lanes)}")
 
 

@@ -1,7 +1,7 @@
 """Index expressions as 64-bit integer arithmetic, and addresses as chains from the outermost loop inwards.
 
-The terms of a sum are added in the order of the loops that they depend on, so that everything invariant in an inner
-loop is computed outside of it and shared by all addresses that have it in common.
+The terms of a sum are added in the order of the loops that they depend on, so that everything invariant in an
+inner loop is computed outside of it and shared by all addresses that have it in common.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def integer(writer: Writer, index: Index) -> str:
 def address(writer: Writer, buffer: Buffer, index: Sequence[Index]) -> str:
     """The pointer to buffer[index].
 
-    The constant part of the offset is added last and in place, where it becomes the displacement of the access.
+    The constant part of the offset is added last and in place, where it becomes the displacement of the
+    access.
     """
     strides = writer.strides.get(buffer.name)
     if strides is None or len(index) != len(strides):

@@ -1,10 +1,10 @@
-"""A whole step as LLVM IR text: one internal function per kernel, one exported entry that calls them in order.
+"""A whole step as LLVM IR text: an internal function per kernel, an exported entry that calls them in order.
 
     kernel   void (ptr buffer, ..., i64 N, i64 thread, i64 threads)
-    entry    void (ptr table, i64 N, i64 thread, i64 threads, ptr barrier)      table: the step's buffers, in order
+    entry    void (ptr table, i64 N, i64 thread, i64 threads, ptr barrier)     table: all buffers, in order
 
-The text is written directly: every instruction is one formatted line, which is several times faster than building
-an object for each.
+The text is written directly: every instruction is one formatted line, which is several times faster than
+building an object for each.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def shared(function: Function, calls: Sequence[Call]) -> dict[str, tuple[str, ..
     for call in calls:
         if len(call.buffers) != len(function.buffers):
             raise LoweringError(
-                f"kernel {function.name} has {len(function.buffers)} buffers but is called with {len(call.buffers)}"
+                f"kernel {function.name} has {len(function.buffers)} buffers "
+                f"but is called with {len(call.buffers)}"
             )
         passed: dict[str, str] = {}
         for actual, buffer in zip(call.buffers, function.buffers, strict=True):
@@ -128,9 +129,8 @@ def _entry(step: Step, functions: Mapping[str, Function]) -> str:
             case Call(name, buffers, scope):
                 for passed, buffer in zip(buffers, functions[name].buffers, strict=True):
                     if step.buffers[place[passed]].dtype is not buffer.dtype:
-                        raise LoweringError(
-                            f"kernel {name} expects {buffer}, but is called with {step.buffers[place[passed]]}"
-                        )
+                        given = step.buffers[place[passed]]
+                        raise LoweringError(f"kernel {name} expects {buffer}, but is called with {given}")
                 arguments = "".join(f"ptr %b{place[b]}, " for b in buffers)
                 note = f"  ; {scope}" if scope else ""
                 lines.append(

@@ -81,5 +81,7 @@ def identifier(name: str) -> str:
     """A name, quoted where LLVM asks for it."""
     if _PLAIN.fullmatch(name):
         return name
-    plain = (c if " " <= c <= "~" and c not in '"\\' else "".join(f"\\{b:02X}" for b in c.encode()) for c in name)
+    plain = (
+        c if " " <= c <= "~" and c not in '"\\' else "".join(f"\\{b:02X}" for b in c.encode()) for c in name
+    )
     return f'"{"".join(plain)}"'

@@ -158,7 +158,8 @@ def _holds(writer: Writer, condition: Condition) -> str:
 def _loop(writer: Writer, s: For) -> None:
     if s.mode in (Mode.VECTOR, Mode.UNROLL):
         raise LoweringError(
-            f"loop {s.var} is still a {s.mode.name} loop", hint="run the passes vectorise and unroll before emission"
+            f"loop {s.var} is still a {s.mode.name} loop",
+            hint="run the passes vectorise and unroll before emission",
         )
     (low, _), (_, high) = bounds(s.start, writer.ranges), bounds(s.stop, writer.ranges)
     shortest, longest = bounds(s.stop - s.start, writer.ranges)
@@ -209,9 +210,7 @@ def _repeat(writer: Writer, s: For, start: str, stop: str, runs: bool) -> None:
     done = _end(first)
     outer.lines.append(f"  br i1 {guard}, label %{first}, label %{done}" if guard else f"  br label %{first}")
     outer.lines.append(f"{first}:")
-    outer.lines.append(
-        f"  {variable} = phi i64 [ {start}, %{outer.label} ], [ {following}, %{inner.label} ]"
-    )
+    outer.lines.append(f"  {variable} = phi i64 [ {start}, %{outer.label} ], [ {following}, %{inner.label} ]")
     outer.lines += inner.lines
     outer.lines.append(f"  br i1 {again}, label %{first}, label %{done}")
     outer.lines.append(f"{done}:")

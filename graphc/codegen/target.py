@@ -25,8 +25,8 @@ _REQUIRED = {
 class Target:
     """A processor as the compiler sees it.
 
-    `cpu` and `features` are in LLVM's spelling, `registers` counts vector registers of `vector_bits` bits, caches
-    are in bytes: l1 and l2 of one core, l3 shared.
+    `cpu` and `features` are in LLVM's spelling, `registers` counts vector registers of `vector_bits` bits,
+    caches are in bytes: l1 and l2 of one core, l3 shared.
     """
 
     name: str
@@ -88,8 +88,8 @@ def _host(wanted: str) -> Target:
         if not chosen.runs_here:
             missing = ", ".join(sorted(_REQUIRED[wanted] - _host_features())) or "another architecture"
             raise LoweringError(
-                f"GRAPHC_TARGET is {wanted!r}, but this processor ({llvm.get_host_cpu_name()}) cannot run it: "
-                f"missing {missing}",
+                f"GRAPHC_TARGET is {wanted!r}, but this processor ({llvm.get_host_cpu_name()}) "
+                f"cannot run it: missing {missing}",
                 hint="unset it to use the processor at hand, or ask for 'generic'",
             )
         return replace(chosen, l1=l1, l2=l2, l3=l3)

@@ -2,17 +2,19 @@
 
 Every worker owns a word that says what it is doing, and every change of it is atomic:
 
-    WATCHING    looks at its word again and again          -> ASLEEP by the worker, when its patience is over
-    ASLEEP      waits for its lock, or is about to         -> JOB or LEAVE by the caller, who then releases the lock
-    JOB         has a job to run                           -> WATCHING by the worker, when it has run
+    WATCHING    looks at its word again and again         -> ASLEEP by the worker, when its patience is over
+    ASLEEP      waits for its lock, or is about to        -> JOB or LEAVE by the caller, who releases the lock
+    JOB         has a job to run                          -> WATCHING by the worker, when it has run
     LEAVE       is told to end
 
-The worker falls asleep by comparing and exchanging WATCHING for ASLEEP, the caller exchanges whatever it finds for
-JOB. Exactly one of the two sees the other's value: either the worker finds JOB instead of WATCHING and stays awake,
-or the caller finds ASLEEP and releases the lock, once per sleep. So no wake-up is lost and none is superfluous.
+The worker falls asleep by comparing and exchanging WATCHING for ASLEEP, the caller exchanges whatever it
+finds for JOB. Exactly one of the two sees the other's value: either the worker finds JOB instead of WATCHING
+and stays awake, or the caller finds ASLEEP and releases the lock, once per sleep. So no wake-up is lost and
+none is superfluous.
 
-The lock is one of the interpreter's own (PyThread_acquire_lock, PyThread_release_lock), reached by its address: they
-need no interpreter lock, so neither sleeping nor waking touches Python, on any operating system.
+The lock is one of the interpreter's own (PyThread_acquire_lock, PyThread_release_lock), reached by its
+address: they need no interpreter lock, so neither sleeping nor waking touches Python, on any operating
+system.
 """
 
 from __future__ import annotations
@@ -167,8 +169,10 @@ own:
   br label %spin.start
 spin.start:
   br label %spin
-{barrier.spin('''%pending = load atomic i32, ptr %team acquire, align 4
-  %done = icmp eq i32 %pending, 0''')}
+{
+    barrier.spin('''%pending = load atomic i32, ptr %team acquire, align 4
+  %done = icmp eq i32 %pending, 0''')
+}
   ret void
 }}
 

@@ -1,8 +1,8 @@
 """The text of one kernel under construction: nested scopes, value numbering, placement of index arithmetic.
 
-A scope is the straight-line part of a loop body or of a conditional. Its instructions stand in one list, in front of
-whatever nested scope is open, so a value of an outer scope dominates everything inside. Equal right-hand sides are
-equal values: an instruction without side effects is written once per dominating scope.
+A scope is the straight-line part of a loop body or of a conditional. Its instructions stand in one list, in
+front of whatever nested scope is open, so a value of an outer scope dominates everything inside. Equal right-
+hand sides are equal values: an instruction without side effects is written once per dominating scope.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Writer:
     # ------------------------------------------------------------------------------------------------- memory
 
     def read(self, buffer: str, right: str) -> str:
-        """The register that holds what a load instruction reads, loaded once until something is stored there."""
+        """The register that holds what a load reads, loaded once until something is stored there."""
         for scope in reversed(self.scopes):
             if (known := scope.loads.get(buffer, {}).get(right)) is not None:
                 return known

@@ -226,7 +226,7 @@ def softplus(x: Term) -> Term:
 
 
 def power(x: Term, y: Term) -> Term:
-    """xʸ = e^(y·log|x|), negated for a negative x and an odd y, NaN for a negative x and a fraction.
+    """xʸ = e^(y·log|x|), negated for a negative x and an odd y, NaN for a negative x (-inf too) and a fraction.
 
     A constant y among the small integers and ±1/2 is multiplied out or rooted. Otherwise the error grows
     with the exponent to |y·log x| units in the last place (relative 5e-6 at the ends of float32). x⁰ = 1

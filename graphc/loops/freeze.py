@@ -33,6 +33,8 @@ from graphc.loops.ir import (
     Unary,
 )
 from graphc.ops.formula import Cond, FloorDiv, Mod, Read, Where, free_symbols
+from graphc.ops.scalars import expand_declared
+from graphc.ops.stability import stabilise
 from graphc.types import DType
 
 Access = Callable[[str, tuple[Index, ...]], Expression]
@@ -181,9 +183,9 @@ def _freeze(e: sp.Expr, scope: Scope) -> Expression:
         return Unary(UNARY[name], freeze(e.args[0], scope))
     if name in BINARY:
         return Binary(BINARY[name], freeze(e.args[0], scope), freeze(e.args[1], scope))
-    formula = getattr(e, "expansion", None)
-    if formula is not None:
-        return freeze(formula(), scope)
+    expanded = stabilise(expand_declared(e))
+    if expanded != e:
+        return freeze(expanded, scope)
     raise LoweringError(f"no machine form of {name}", hint="compose it from exp, log, tanh, erf, sqrt and arithmetic")
 
 

@@ -158,6 +158,28 @@ class Index:
                     pass
         return tuple(dict.fromkeys(found))
 
+    def with_buffers(self, names: Mapping[str, str]) -> Index:
+        """The same expression reading from buffers of other names."""
+        if not self.elements():
+            return self
+
+        def renamed(atom: Atom) -> Atom:
+            match atom:
+                case Element(buffer, index):
+                    return Element(names.get(buffer, buffer), tuple(i.with_buffers(names) for i in index))
+                case Quotient(of, d):
+                    return Quotient(of.with_buffers(names), d)
+                case Remainder(of, d):
+                    return Remainder(of.with_buffers(names), d)
+                case Minimum(a, b):
+                    return Minimum(a.with_buffers(names), b.with_buffers(names))
+                case Maximum(a, b):
+                    return Maximum(a.with_buffers(names), b.with_buffers(names))
+                case _:
+                    return atom
+
+        return total([(renamed(a), k) for a, k in self.terms], self.constant)
+
     def substitute(self, mapping: Mapping[str, Index], ranges: Mapping[str, Range] | None = None) -> Index:
         """Replace variables; `ranges` of the variables that remain allow quotients to be simplified."""
         if not mapping or not (self.variables() & mapping.keys()):

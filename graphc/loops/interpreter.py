@@ -282,8 +282,8 @@ def evaluate(e: Expression, frame: Frame) -> Value:
         case Compare(operation, a, b):
             return arithmetic.COMPARE[operation](evaluate(a, frame), evaluate(b, frame))
         case Select(condition, a, b):
-            chosen = np.where(evaluate(condition, frame), evaluate(a, frame), evaluate(b, frame))
-            return chosen.astype(_numpy(e.dtype), copy=False)[()]
+            chosen: Array = np.asarray(np.where(*(evaluate(x, frame) for x in (condition, a, b))))
+            return chosen[()]
         case Cast(x, dtype):
             return np.asarray(evaluate(x, frame)).astype(_numpy(dtype))[()]
         case Bitcast(x, dtype):

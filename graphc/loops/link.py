@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from graphc.loops.access import buffer_of
-from graphc.loops.index import Element, Index, total
 from graphc.loops.ir import Barrier, Buffer, Call, Expression, Function, Guard, Load, Statement, Step, Store
 from graphc.loops.rewrite import Rewriter
 from graphc.schedule.program import Program
@@ -43,15 +42,7 @@ def canonical(function: Function, name: str) -> Function:
     """The function under another name, its buffers called b0, b1, ...: equal iff the code is."""
     names = {b.name: f"b{k}" for k, b in enumerate(function.buffers)}
 
-    def index(i: Index) -> Index:
-        if not i.elements():
-            return i
-        return total(
-            [(Element(names[a.buffer], tuple(map(index, a.index))), k) if isinstance(a, Element) else (a, k) for a, k in i.terms],
-            i.constant,
-        )
-
-    renamer = _Renamer(index, {}, {}, names)
+    renamer = _Renamer(names)
     buffers = tuple(replace(b, name=names[b.name]) for b in function.buffers)
     return Function(name, buffers, renamer.statements(function.body), function.scope)
 
@@ -59,8 +50,8 @@ def canonical(function: Function, name: str) -> Function:
 class _Renamer(Rewriter):
     """Renames buffers on the way."""
 
-    def __init__(self, index: object, names: dict[str, str], memo: dict[Expression, Expression], buffers: dict[str, str]):
-        super().__init__(index, names, memo)  # type: ignore[arg-type]
+    def __init__(self, buffers: dict[str, str]) -> None:
+        super().__init__(lambda index: index.with_buffers(buffers))
         self.buffers = buffers
 
     def moved(self, buffer: Buffer) -> Buffer:

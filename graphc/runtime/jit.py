@@ -33,7 +33,7 @@ class Native:
     _bitcode: bytes | None = field(repr=False, default=None)
 
     def address(self, name: str) -> int:
-        """The address of an exported function. Raises LoweringError when there is none or it cannot run here."""
+        """The address of an exported function. Raises LoweringError if there is none, or if it cannot run."""
         if self._engine is None:
             raise LoweringError(f"code for {self.target.name} cannot run on this processor")
         address = int(self._engine.get_function_address(name))
@@ -83,8 +83,8 @@ def _machine(target: Target) -> Any:
 def compile_ir(text: str, target: Target, *, keep_assembly: bool = True) -> Native:
     """Compile LLVM IR text for a target. `keep_assembly` keeps what is needed to show the machine code later.
 
-    Explicit vectors and unrolled loops leave little to optimise: stack cells become registers (pass sroa), the code
-    generator does the rest. Raises LoweringError when LLVM refuses the text.
+    Explicit vectors and unrolled loops leave little to optimise: stack cells become registers (pass sroa),
+    the code generator does the rest. Raises LoweringError when LLVM refuses the text.
     """
     with _START:
         machine = _machine(target)

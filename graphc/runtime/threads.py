@@ -37,14 +37,16 @@ def _code() -> Native:
 class Team:
     """Worker threads parked inside native code; `run` makes them run a step together with the caller.
 
-    One process needs one team: see `shared_team()`. Concurrent callers take turns. Workers are started when first needed,
-    watch for further jobs for a moment, then sleep.
+    One process needs one team: see `shared_team()`. Concurrent callers take turns. Workers are started when
+    first needed, watch for further jobs for a moment, then sleep.
     """
 
     def __init__(self) -> None:
         native = _code()
         c_void_p, c_int64 = ctypes.c_void_p, ctypes.c_int64
-        self._run = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_void_p, c_int64, c_int64)(native.address("run"))
+        self._run = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_void_p, c_int64, c_int64)(
+            native.address("run")
+        )
         self._serve = ctypes.CFUNCTYPE(None, c_void_p, c_int64)(native.address("serve"))
         self._dismiss = ctypes.CFUNCTYPE(None, c_void_p, c_int64)(native.address("dismiss"))
         pauses = ctypes.CFUNCTYPE(None, c_int64)(native.address("pauses"))
@@ -96,7 +98,7 @@ class Team:
         atexit.unregister(self.close)
 
     def _grow(self, threads: int) -> int:
-        """Start the workers that a job on so many threads needs; the number of threads that there are for it."""
+        """Start the workers that a job on so many threads needs; returns the number of threads for it."""
         if not 1 <= threads <= CAPACITY:
             raise InputError(f"threads is {threads}, expected a number from 1 to {CAPACITY}")
         if self._closed:
@@ -152,7 +154,7 @@ def _yielding_function() -> int:
 
 
 def _pauses_per(seconds: float, pauses: Any) -> int:
-    """How many pauses take so long on this processor. An interrupted measurement is repeated: the fastest counts."""
+    """How many pauses take so long on this processor: the fastest of several measurements counts."""
     count, fastest = 1000, math.inf
     for _ in range(5):
         start = perf_counter()

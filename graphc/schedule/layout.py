@@ -79,8 +79,11 @@ def _choose_lane(plan: _Plan, kernel: Kernel) -> Kernel:
             del scores[name]
         else:
             scores[name] -= 2.0 * (1.0 - e / (-(-e // lanes) * lanes))
-    lane = max(scores, key=lambda n: scores[n]) if scores and max(scores.values()) > -1.5 else None
-    reduced = _reduced_lane(plan, kernel) if lane is None or scores[lane] <= 0 else None
+    lane = max(scores, key=lambda n: scores[n]) if scores and max(scores.values()) > -2.5 else None
+    if is_contraction and lane is not None:
+        reduced = None
+    else:
+        reduced = _reduced_lane(plan, kernel) if lane is None or scores[lane] <= 0 else None
     if reduced is not None:
         return replace(kernel, lane=reduced, lane_reduces=True)
     if lane is None:

@@ -92,7 +92,7 @@ def _row_axes(kernel: Kernel) -> tuple[str, ...]:
     along = lane_accesses(kernel)
     return tuple(
         a.name
-        for a in reversed(first.axes)
+        for a in reversed(first.axes[1:] if kernel.split else first.axes)
         if a.name != kernel.lane and not any(a.name in access.axes for access in along) and a.extent != 1
     )
 

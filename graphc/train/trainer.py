@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphc.errors import DataError, GraphcError
+from graphc.train.interrupt import Interruptible
 from graphc.train.optimisers import Adam, Optimizer
 from graphc.train.progress import Epoch, Progress, progress_on
 from graphc.train.userfile import is_classifier
@@ -119,7 +120,8 @@ class Model:
     ) -> History:  # fmt: skip
         """Train on samples `x` with targets `y`, shuffled anew for each epoch, as `seed` decides.
 
-        The last batch of an epoch may be smaller. Ctrl-C ends training and keeps what was learnt.
+        The last batch of an epoch may be smaller. Ctrl-C ends training after the current step and
+        keeps what was learnt.
         Raises DataError for arrays that do not go together, InputError and NonFiniteError as the program.
         """
         _check_lengths(x, y)
@@ -136,19 +138,21 @@ class Model:
         steps, began, message = 0, perf_counter(), ""
         listener.start(epochs, len(x))
         try:
-            for number in range(1, epochs + 1):
-                mean, started = _Mean(), perf_counter()
-                for rows in _batches(generator.permutation(len(x)), batch_size):
-                    mean.add(program.step(**{self.x: x[rows], self.y: y[rows]}), len(rows))
-                    steps += 1
-                    listener.batch(len(rows), mean.value)
-                seconds = perf_counter() - started
-                held_out = self.evaluate(*validation, threads=threads) if validation is not None else {}
-                done.append(Epoch(number, mean.value, held_out, len(x), seconds))
-                listener.epoch(done[-1])
+            with Interruptible() as interruptible:
+                for number in range(1, epochs + 1):
+                    mean, started = _Mean(), perf_counter()
+                    for rows in _batches(generator.permutation(len(x)), batch_size):
+                        interruptible.point()
+                        mean.add(program.step(**{self.x: x[rows], self.y: y[rows]}), len(rows))
+                        steps += 1
+                        listener.batch(len(rows), mean.value)
+                    seconds = perf_counter() - started
+                    held_out = self.evaluate(*validation, threads=threads) if validation is not None else {}
+                    done.append(Epoch(number, mean.value, held_out, len(x), seconds))
+                    listener.epoch(done[-1])
         except KeyboardInterrupt:
             message = (
-                f"stopped in epoch {len(done) + 1} after {steps} steps; what was learnt until then is kept"
+                f"stopped after {steps} steps, in epoch {min(len(done) + 1, epochs)}; what was learnt is kept"
             )
         finally:
             listener.stop(message)

@@ -212,10 +212,10 @@ def text(elimination) -> str:
             "h; r; y := h/2 - r/2; 2 | h - r, h - r >= 0, -h + r + 6 >= 0",
         ),
         ([2 * y + r], (8,), {"y": 4}, {"r": 2}, "h; ; r := (h % 2), y := (h // 2); "),
-        ([3 * y + r], (12,), {"y": 4}, {"r": 2}, "h; ; r := (h % 3), y := (h // 3); -((h % 3)) + 1 >= 0"),
-        ([4 * y + 2 * x], (16,), {"y": 4, "x": 2}, {}, "h; ; x := ((h/2) % 2), y := (h // 4); 2 | h"),
+        ([3 * y + r], (12,), {"y": 4}, {"r": 2}, "h; ; r := (h % 3), y := (h // 3); 1 - (h % 3) >= 0"),
+        ([4 * y + 2 * x], (16,), {"y": 4, "x": 2}, {}, "h; ; x := ((h // 2) % 2), y := (h // 4); 2 | h"),
         ([FloorDiv(y, sp.Integer(2))], (4,), {"y": 8}, {}, "h; t; y := 2·h + t; "),
-        ([sp.Integer(3) - y], (4,), {"y": 4}, {}, "h; ; y := -h + 3; "),
+        ([sp.Integer(3) - y], (4,), {"y": 4}, {}, "h; ; y := 3 - h; "),
         ([sp.Integer(0), y], (1, 4), {"n": BATCH, "y": 4}, {}, "h,y; n; ; "),
     ],
 )
@@ -245,4 +245,4 @@ def test_element_that_is_never_read_has_no_adjoint() -> None:
 
 
 def test_batch_reversed_is_solved() -> None:
-    assert text(solve([N - 1 - n], (BATCH,), {"n": BATCH}, {})) == "h; ; n := -h + N - 1; "
+    assert text(solve([N - 1 - n], (BATCH,), {"n": BATCH}, {})) == "h; ; n := N - h - 1; "

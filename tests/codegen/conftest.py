@@ -23,7 +23,7 @@ def target(request):
 
 @pytest.fixture
 def run(target):
-    """run(step, arrays, batch, threads): the arrays afterwards, by buffer name. Threads run one after the other."""
+    """run(step, arrays, batch, threads): the arrays afterwards, by name. Threads run one after the other."""
 
     def call(step, arrays, batch=0, threads=1):
         native = compile_ir(emit(step, target), target)
@@ -41,7 +41,8 @@ def run(target):
         for thread in range(threads):
             entry(ctypes.addressof(table), batch, thread, threads, None)
         for memory in guarded:
-            assert (memory[:GUARD] == 0xA5).all() and (memory[-GUARD:] == 0xA5).all(), "stored outside a buffer"
+            assert (memory[:GUARD] == 0xA5).all(), "stored before a buffer"
+            assert (memory[-GUARD:] == 0xA5).all(), "stored behind a buffer"
         return views
 
     return call
@@ -60,7 +61,7 @@ def single():
 
 @pytest.fixture
 def elementwise(run, single):
-    """elementwise(make, arrays, lanes, out): out[i] = make(x, y, ...) over whole vectors of equally long arrays."""
+    """elementwise(make, arrays, lanes, out): out[i] = make(x[i], y[i], ...) over whole vectors."""
 
     def apply(make, arrays, lanes, out):
         n = len(arrays[0])

@@ -178,7 +178,10 @@ def test_fma_rounds_once(elementwise, dtype, lanes):
 def _fractions(a, b, c):
     from fractions import Fraction
 
-    return [Fraction(x) * Fraction(y) + Fraction(z) for x, y, z in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
+    return [
+        Fraction(x) * Fraction(y) + Fraction(z)
+        for x, y, z in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)
+    ]
 
 
 def _exact(a, b, c):
@@ -272,7 +275,9 @@ def test_fold_combines_halves_again_and_again(run, single, width, reduction):
     parts = list(a)
     while len(parts) > 1:
         half = (len(parts) + 1) // 2
-        parts = [combine(parts[k], parts[k + half]) if k + half < len(parts) else parts[k] for k in range(half)]
+        parts = [
+            combine(parts[k], parts[k + half]) if k + half < len(parts) else parts[k] for k in range(half)
+        ]
     np.testing.assert_array_equal(got, parts)
 
 

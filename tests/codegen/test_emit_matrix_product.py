@@ -44,7 +44,13 @@ def product(m, n, depth, rows, vectors, lanes, dtype=F32, unroll=1):
 
     tile = (
         Declare("acc", (rows, vectors), dtype, Const(0.0, dtype, lanes), lanes),
-        For("k", ZERO, constant(depth), tuple(multiply(r, v, u) for u in range(unroll) for r, v in cells), step=unroll),
+        For(
+            "k",
+            ZERO,
+            constant(depth),
+            tuple(multiply(r, v, u) for u in range(unroll) for r, v in cells),
+            step=unroll,
+        ),
         *(store(r, v) for r, v in cells),
     )
     columns = For("j", ZERO, constant(n), tile, step=vectors * lanes)

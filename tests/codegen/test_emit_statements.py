@@ -151,9 +151,15 @@ def test_minimum_and_maximum_in_indices(run, single):
 
 @pytest.mark.parametrize("kind", [np.int32, np.int64])
 def test_gather_by_an_element(run, single, kind):
-    table, rows, out = Buffer("table", F32, (10, 8)), Buffer("rows", DType.of(kind), (BATCH,)), Buffer("out", F32, (BATCH, 8))
+    table, rows, out = (
+        Buffer("table", F32, (10, 8)),
+        Buffer("rows", DType.of(kind), (BATCH,)),
+        Buffer("out", F32, (BATCH, 8)),
+    )
     row = of_atom(Element("rows", (i,)))
-    step = single([For("i", ZERO, N, (Store(out, (i, ZERO), Load(table, (row, ZERO), 8)),))], table, rows, out)
+    step = single(
+        [For("i", ZERO, N, (Store(out, (i, ZERO), Load(table, (row, ZERO), 8)),))], table, rows, out
+    )
     values, picked = np.random.default_rng(0).standard_normal((10, 8)), np.array([3, 9, 0, 3, 7])
     got = run(step, {"table": values, "rows": picked, "out": np.zeros((5, 8))}, batch=5)["out"]
     np.testing.assert_array_equal(got, values.astype(np.float32)[picked])
@@ -228,14 +234,17 @@ def test_register_arrays_live_through_loops_and_conditions(run, single):
             "i",
             ZERO,
             constant(10),
-            (*(reduce(n, kind) for n, kind in enumerate(kinds[:3])), If((Condition("divides", i, 2),), (reduce(3, "prod"),))),
+            (
+                *(reduce(n, kind) for n, kind in enumerate(kinds[:3])),
+                If((Condition("divides", i, 2),), (reduce(3, "prod"),)),
+            ),
         ),
         *(Store(out, (j, constant(n)), cell(n)) for n in range(4)),
     ]
     a = np.random.default_rng(1).standard_normal((10, 2)).astype(np.float32)
-    got = run(
-        single([For("j", ZERO, constant(2), tuple(body))], x, out), {"x": a, "out": np.zeros((2, 4))}
-    )["out"]
+    got = run(single([For("j", ZERO, constant(2), tuple(body))], x, out), {"x": a, "out": np.zeros((2, 4))})[
+        "out"
+    ]
     expected = np.stack([a.cumsum(0)[-1], a.max(0), a.min(0), a[::2].cumprod(0)[-1]], 1)
     np.testing.assert_array_equal(got, expected)
 

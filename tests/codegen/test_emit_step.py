@@ -88,9 +88,14 @@ def test_only_buffers_that_may_share_changing_memory_lose_noalias():
 
 
 def test_the_text_names_scopes_and_buffers():
-    step = Step("s", (X, Y, OUT), (combine("plus", "add", "features/add1"),), (Call("plus", ("x", "y", "out")),))
+    step = Step(
+        "s", (X, Y, OUT), (combine("plus", "add", "features/add1"),), (Call("plus", ("x", "y", "out")),)
+    )
     text = emit(step, AVX2)
-    assert "; features/add1\n;   %b0 = x: f32[N]\n;   %b1 = y: f32[N]\n;   %b2 = out: f32[N]\ndefine internal" in text
+    assert (
+        "; features/add1\n;   %b0 = x: f32[N]\n;   %b1 = y: f32[N]\n;   %b2 = out: f32[N]\ndefine internal"
+        in text
+    )
 
 
 def test_equal_loads_and_addresses_are_written_once():
@@ -126,8 +131,14 @@ def test_calls_that_do_not_fit_are_refused():
     cases = [
         (Step("s", (X,), (plus,), (Call("minus", ("x",)),)), "calls minus, which it does not define"),
         (Step("s", (X,), (plus,), (Call("plus", ("x",)),)), "plus has 3 buffers but is called with 1"),
-        (Step("s", (X,), (plus,), (Call("plus", ("x", "y", "x")),)), "passes buffer y, which it does not have"),
-        (Step("s", (wrong,), (plus,), (Call("plus", ("x", "x", "x")),)), r"expects x: f32\[N\], but is called with"),
+        (
+            Step("s", (X,), (plus,), (Call("plus", ("x", "y", "x")),)),
+            "passes buffer y, which it does not have",
+        ),
+        (
+            Step("s", (wrong,), (plus,), (Call("plus", ("x", "x", "x")),)),
+            r"expects x: f32\[N\], but is called with",
+        ),
     ]
     for step, message in cases:
         with pytest.raises(LoweringError, match=message):

@@ -18,7 +18,11 @@ def test_the_host_is_the_widest_target_that_runs_here(monkeypatch):
     monkeypatch.delenv("GRAPHC_TARGET", raising=False)
     found = host()
     widest = next(t for t in (AVX512, AVX2, GENERIC) if t.runs_here)
-    assert (found.name, found.vector_bits, found.registers) == (widest.name, widest.vector_bits, widest.registers)
+    assert (found.name, found.vector_bits, found.registers) == (
+        widest.name,
+        widest.vector_bits,
+        widest.registers,
+    )
     assert found.runs_here
     assert found.cpu != widest.cpu or not targets.X86
 
@@ -53,7 +57,13 @@ def test_multiply_add_is_one_instruction_where_the_processor_has_it():
 
 def test_caches_are_read_from_the_system(tmp_path):
     for number, (level, kind, size) in enumerate(
-        [(1, "Data", "48K"), (1, "Instruction", "32K"), (2, "Unified", "2048K"), (3, "Unified", "33M"), (4, "?", "x")]
+        [
+            (1, "Data", "48K"),
+            (1, "Instruction", "32K"),
+            (2, "Unified", "2048K"),
+            (3, "Unified", "33M"),
+            (4, "?", "x"),
+        ]
     ):
         folder = tmp_path / f"index{number}"
         folder.mkdir()

@@ -7,8 +7,8 @@ import pytest
 
 from graphc.errors import InputError
 from graphc.graph.builder import Builder
-from graphc.graph.ir import Graph
 from graphc.graph.interpreter import interpret
+from graphc.graph.ir import Graph
 from graphc.types import BATCH, DType, TensorType
 from tests.strategies import add, dense, scaled, softmax
 

@@ -10,11 +10,20 @@ from graphc.errors import VerificationError
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Value
 from graphc.graph.verifier import verify
-from graphc.ops.formula import Axis, Formula, Read, Reduce, formula, index_symbol, rename_operands, tensor_symbol
+from graphc.ops.formula import (
+    Axis,
+    Formula,
+    Read,
+    Reduce,
+    formula,
+    index_symbol,
+    rename_operands,
+    tensor_symbol,
+)
 from graphc.types import BATCH, DType, TensorType
 from tests.strategies import add, dense, relu
 
-I, J = index_symbol("i"), index_symbol("j")
+ROW, OTHER = index_symbol("i"), index_symbol("j")
 X = tensor_symbol("X")
 VECTOR = TensorType((3,))
 
@@ -79,53 +88,51 @@ def test_updates() -> None:
 
 def test_two_inputs_of_one_name() -> None:
     graph = network()
-    assert "two inputs are named x" in refused(
-        replace(graph, inputs=(*graph.inputs, Value(50, VECTOR, "x")))
-    )
+    assert "two inputs are named x" in refused(replace(graph, inputs=(*graph.inputs, Value(50, VECTOR, "x"))))
 
 
 def test_number_of_operands() -> None:
-    f = formula([Axis(I, 3)], Read(X, I))
+    f = formula([Axis(ROW, 3)], Read(X, ROW))
     assert "the formula has 1 operands, the node 2" in refused(one_node(f, (VECTOR, VECTOR), VECTOR))
 
 
 def test_rank_of_reads() -> None:
-    f = formula([Axis(I, 3)], Read(X, I, I))
+    f = formula([Axis(ROW, 3)], Read(X, ROW, ROW))
     assert "X is f32[3] but is read with 2 indices" in refused(one_node(f, (VECTOR,), VECTOR))
 
 
 def test_shape_of_the_result() -> None:
-    f = formula([Axis(I, 3)], Read(X, I))
+    f = formula([Axis(ROW, 3)], Read(X, ROW))
     assert "the formula's shape is [3], the result's type f32[4]" in refused(
         one_node(f, (VECTOR,), TensorType((4,)))
     )
 
 
 def test_unbound_axis() -> None:
-    f = formula([Axis(I, 3)], Read(X, J))
+    f = formula([Axis(ROW, 3)], Read(X, OTHER))
     assert "j is not an axis of the formula" in refused(one_node(f, (VECTOR,), VECTOR))
 
 
 def test_undeclared_operand() -> None:
-    f = replace(rename_operands(formula([Axis(I, 3)], Read(X, I)), {"X": "Y"}), operands=("X",))
+    f = replace(rename_operands(formula([Axis(ROW, 3)], Read(X, ROW)), {"X": "Y"}), operands=("X",))
     assert "Y is read but is not an operand" in refused(one_node(f, (VECTOR,), VECTOR))
 
 
 def test_axis_names_repeat() -> None:
-    f = formula([Axis(I, 3)], Read(X, I), "sum", [Axis(I, 3)])
+    f = formula([Axis(ROW, 3)], Read(X, ROW), "sum", [Axis(ROW, 3)])
     assert "axis names repeat: i, i" in refused(one_node(f, (VECTOR,), VECTOR))
 
 
 def test_reduction_inside_the_body() -> None:
     import sympy as sp
 
-    inner = Reduce(sp.Symbol("sum"), Read(X, J), sp.Tuple(sp.Tuple(J, 3)))
-    f = Formula((Axis(I, 3),), inner, "sum", (Axis(J, 3),), (), ("X",))
+    inner = Reduce(sp.Symbol("sum"), Read(X, OTHER), sp.Tuple(sp.Tuple(OTHER, 3)))
+    f = Formula((Axis(ROW, 3),), inner, "sum", (Axis(OTHER, 3),), (), ("X",))
     assert "a reduction inside the body" in refused(one_node(f, (VECTOR,), VECTOR))
 
 
 def test_axes_without_a_reduction() -> None:
-    f = formula([Axis(I, 3)], Read(X, I), None, [Axis(J, 3)])
+    f = formula([Axis(ROW, 3)], Read(X, ROW), None, [Axis(OTHER, 3)])
     assert "axes j are reduced, but by no reduction" in refused(one_node(f, (VECTOR,), VECTOR))
 
 
@@ -138,13 +145,13 @@ def test_axes_without_a_reduction() -> None:
     ],
 )
 def test_element_types(types: tuple[DType, DType], result: DType, message: str) -> None:
-    f = formula([Axis(I, 3)], Read(X, I) + Read(tensor_symbol("Y"), I))
+    f = formula([Axis(ROW, 3)], Read(X, ROW) + Read(tensor_symbol("Y"), ROW))
     graph = one_node(f, tuple(TensorType((3,), d) for d in types), TensorType((3,), result))
     assert message in refused(graph)
 
 
 def test_integers_become_numbers_and_indices_but_floats_never_indices() -> None:
     labels = tensor_symbol("L")
-    f = formula([Axis(I, 3)], Read(X, Read(labels, I)) * Read(labels, I))
+    f = formula([Axis(ROW, 3)], Read(X, Read(labels, ROW)) * Read(labels, ROW), operands=("X", "L"))
     verify(one_node(f, (VECTOR, TensorType((3,), DType.INT64)), VECTOR))
     assert "L is float32 but is used as an index" in refused(one_node(f, (VECTOR, VECTOR), VECTOR))

@@ -1,4 +1,4 @@
-"""Expanded transcendental functions: how far from the true value, and what happens at the ends of the range."""
+"""Expanded transcendental functions: how far from the true value, and what happens at the ends."""
 
 import math
 from collections.abc import Callable
@@ -37,6 +37,7 @@ from graphc.types import DType
 F32, F64 = DType.FLOAT32, DType.FLOAT64
 ZERO = constant(0)
 INF, NAN = np.inf, np.nan
+ARITHMETIC = {"add", "sub", "mul", "div", "copysign", "and", "or", "shl", "ashr"}
 REMAINING = {"neg", "abs", "sqrt", "rint", "floor", "not"}
 FUNCTIONS = ("exp", "log", "expm1", "log1p", "tanh", "erf", "sigmoid", "softplus", "sin", "cos")
 
@@ -223,6 +224,8 @@ def test_power_of_special_numbers(y, dtype):
     power = Binary("pow", Name("x", DType.of(dtype)), Name("y", DType.of(dtype)))
     with np.errstate(all="ignore"):
         expected = np.power(x, exponent)
+    if np.isfinite(y) and y != int(y):
+        expected[0] = NAN  # -inf is treated as any other negative number
     rtol = 1e-5 if dtype is np.float32 else 1e-13
     np.testing.assert_allclose(compute(power, x=x, y=exponent), expected, rtol=rtol)
 
@@ -270,12 +273,7 @@ def test_nothing_transcendental_is_left(dtype, lanes):
     verify(after)
     for s in after.body:
         assert isinstance(s, Let)
-        assert operations(s.value) <= REMAINING | {"add", "sub", "mul", "div", "copysign"} | {
-            "and",
-            "or",
-            "shl",
-            "ashr",
-        }
+        assert operations(s.value) <= REMAINING | ARITHMETIC
     wanted = tuple(s.name for s in lets[1:])
     tolerance = 1e-5 if dtype is F32 else 1e-13
     for got, expected in zip(run_lets(after, {}, wanted), run_lets(before, {}, wanted), strict=True):

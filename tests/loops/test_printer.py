@@ -57,9 +57,7 @@ def dense() -> Function:
     """y[n, j] = relu(Σ_k x[n, k] · w[k, j]), sixteen columns at a time."""
     broadcast = Name("a", F32, 8)
     update = tuple(
-        Accumulate(
-            "acc", (constant(t),), "sum", Binary("mul", Name("a", F32, 8), Load(W, (k, constant(8 * t)), 8))
-        )
+        Accumulate("acc", (constant(t),), "sum", Binary("mul", broadcast, Load(W, (k, constant(8 * t)), 8)))
         for t in range(2)
     )
     relu = Binary("max", Cell("acc", (ZERO,), F32, 8), Const(0.0, F32, 8))

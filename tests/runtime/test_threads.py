@@ -17,7 +17,20 @@ from graphc.codegen.llvm import emit
 from graphc.codegen.target import host
 from graphc.errors import InputError
 from graphc.loops.index import ZERO, constant, variable
-from graphc.loops.ir import Barrier, Binary, Buffer, Call, Const, For, Function, Load, Mode, Splat, Step, Store
+from graphc.loops.ir import (
+    Barrier,
+    Binary,
+    Buffer,
+    Call,
+    Const,
+    For,
+    Function,
+    Load,
+    Mode,
+    Splat,
+    Step,
+    Store,
+)
 from graphc.runtime import threads as threads_module
 from graphc.runtime.jit import compile_ir
 from graphc.runtime.threads import CAPACITY, Team, cores, cpu_quota, default_threads, shared_team
@@ -194,7 +207,12 @@ def python(body):
     script = SCRIPT.format(tests=str(here)) + textwrap.dedent(body)
     env = {**os.environ, "PYTHONPATH": str(Path(graphc.__file__).parents[1])}
     result = subprocess.run(
-        [sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "ignore", "-c", script],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -224,17 +242,27 @@ def test_a_forked_child_has_a_team_of_its_own():
 @pytest.mark.skipif(not hasattr(os, "kill") or os.name == "nt", reason="no signals on this system")
 def test_an_interrupt_leaves_the_team_usable():
     body = """
-    interrupted, runs = 0, 0
+    armed, interrupted = False, 0
+
+    def interrupt(*_):
+        global armed
+        if armed:
+            armed = False
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     timer = threading.Thread(
         target=lambda: [(time.sleep(0.003), os.kill(os.getpid(), signal.SIGINT)) for _ in range(40)]
     )
     timer.start()
     while timer.is_alive():
         try:
+            armed = True
             while timer.is_alive():
                 program.run(team, 3, 3)
         except KeyboardInterrupt:
             interrupted += 1
+    armed = False
     program.run(team, 3, 3)
     counts = program.arrays[0][:, 0]
     print(interrupted > 20, (counts == counts[0]).all())

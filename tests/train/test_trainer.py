@@ -159,7 +159,7 @@ def test_an_interrupt_keeps_what_was_learnt_and_says_so(model, linear):
     assert (len(history.epochs), history.steps) == (1, 5)
     assert listener.heard[-1] == (
         "stop",
-        "stopped in epoch 2 after 5 steps; what was learnt until then is kept",
+        "stopped after 5 steps, in epoch 2; what was learnt is kept",
     )
     assert linear.w != 0
 

@@ -47,7 +47,7 @@ def test_reachability() -> None:
 def test_longest_path_follows_the_weights() -> None:
     graph, v = diamond()
     assert [n.output for n in longest_path(graph, lambda n: 1)] == [v["a"], v["b"], v["d"]]
-    heavy = longest_path(graph, lambda n: 10 if n.output == v["c"] else 1)
+    heavy = longest_path(graph, lambda n: {v["c"]: 10, v["d"]: 2}.get(n.output, 1))
     assert [n.output for n in heavy] == [v["c"], v["d"]]
 
 
