@@ -1,0 +1,37 @@
+"""graphc: a symbolic, graph-compiled deep-learning engine. Every operator is one index-notation formula.
+
+    import graphc as gc
+
+    images = gc.input("images", (gc.BATCH, 1, 28, 28))
+    labels = gc.input("labels", (gc.BATCH,), "int64")
+    logits = gc.Sequential(gc.Flatten(), gc.Dense(128, "relu"), gc.Dense(10))(images)
+    training = gc.compile_training(gc.cross_entropy(logits, labels), optimizer=gc.SGD(0.1, momentum=0.9))
+    training.step(images=x, labels=y)
+    predict = gc.compile_inference(logits)
+"""
+
+from importlib import metadata
+
+from graphc import errors, models
+from graphc.dsl import functional, initialisers, nn
+from graphc.dsl.functional import *  # noqa: F403
+from graphc.dsl.layers import Layer
+from graphc.dsl.nn import *  # noqa: F403
+from graphc.dsl.parameter import Parameter, seed
+from graphc.dsl.tensor import Tensor, input
+from graphc.dsl.trace import trace
+from graphc.errors import GraphcError
+from graphc.ops import scalars
+from graphc.ops.formula import eq as equals
+from graphc.ops.formula import where as choose
+from graphc.ops.operator import OPERATORS, Max, Min, Sample, Sum, axes, axis, extent, op
+from graphc.pipeline import compile_inference, compile_training
+
+from graphc.train.optimisers import SGD, Adam, AdamW, Momentum
+from graphc.train.trainer import Model
+from graphc.types import BATCH, DType
+
+try:
+    __version__ = metadata.version("graphc")
+except metadata.PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0.0.0"

@@ -37,7 +37,12 @@ from graphc.ops.structure import is_copy
 
 
 def gradients(
-    graph: Graph, loss: Value, wrt: tuple[Value, ...], cotangent: Value | None = None, *, normalise: bool = True
+    graph: Graph,
+    loss: Value,
+    wrt: tuple[Value, ...],
+    cotangent: Value | None = None,
+    *,
+    normalise: bool = True,
 ) -> tuple[Graph, tuple[Value, ...]]:
     """∂loss/∂w for each value of `wrt`, as new nodes at the end of the graph; zeros where nothing depends on w.
 
@@ -177,7 +182,10 @@ class _Sweep:
         application, names = _application(nodes)
         inside = {n.output for n in nodes}
         wanted = {
-            v: names[v] for n in nodes for v in n.inputs if v in active and v not in inside and v.type.dtype.is_float
+            v: names[v]
+            for n in nodes
+            for v in n.inputs
+            if v in active and v not in inside and v.type.dtype.is_float
         }
         if not wanted:
             return
@@ -210,7 +218,7 @@ class _Sweep:
             if s.name in operands and (constant := _constant(s.formula)) is not None:
                 known[s.name] = constant
                 continue
-            if _is_copy(s):
+            if _is_copy(s) and values[s.formula.operands[0]].type == s.type:
                 values[s.name] = values[s.formula.operands[0]]
                 continue
             title = f"adjoint {base}/{operands[s.name]}" if s.name in operands else f"adjoint {base}.{s.name}"
@@ -242,7 +250,11 @@ class _Sweep:
             return self._total(value)
         constant = self.constants.get(value, sp.S.Zero)
         return self.builder.node(
-            "zeros" if constant == 0 else "seed", formula(_axes(value), constant), (), value.type, origin=value.id
+            "zeros" if constant == 0 else "seed",
+            formula(_axes(value), constant),
+            (),
+            value.type,
+            origin=value.id,
         )
 
 
@@ -282,7 +294,9 @@ def _application(nodes: tuple[Node, ...]) -> tuple[Application, dict[Value, str]
     statements = tuple(
         Statement(
             names[n.output],
-            rename_operands(n.formula, {o: names[v] for o, v in zip(n.formula.operands, n.inputs, strict=True)}),
+            rename_operands(
+                n.formula, {o: names[v] for o, v in zip(n.formula.operands, n.inputs, strict=True)}
+            ),
             n.output.type,
         )
         for n in nodes
@@ -298,7 +312,6 @@ def _constant(f: Formula) -> Expr | None:
 
 
 def _is_copy(s: Statement) -> bool:
-    """Whether a statement passes a tensor on as it is: the cotangent of a sum, for example."""
+    """Whether a statement passes a tensor on as it is, as the adjoint of a sum of two tensors does."""
     f = s.formula
-    whole = tuple(a.symbol for a in f.axes)
-    return is_copy(f) and f.body.index == whole and f.operands[0].startswith("d_")
+    return is_copy(f) and f.body.index == tuple(a.symbol for a in f.axes)

@@ -1,15 +1,19 @@
-"""The derivation of one adjoint as numbered steps of text: chain rule, reads, deltas, bounds, result."""
+"""The derivation of an adjoint as numbered steps of text: chain rule, reads, deltas, bounds, result."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from graphc.autodiff.adjoint import Application, adjoint, cotangent_name
 from graphc.autodiff.conditions import drop_implied
-from graphc.autodiff.eliminate import eliminate
+from graphc.autodiff.eliminate import Elimination, eliminate
 from graphc.autodiff.partials import partials
-from graphc.ops.formula import Axis, Formula, Read, index_symbol, tensor_symbol, value_reads
+from graphc.ops.formula import Expr, Read, formula, tensor_symbol, value_reads
 from graphc.ops.operator import Statement
 from graphc.ops.stability import stabilise
 from graphc.ops.text import expression_text, formula_text
+
+Step = tuple[str, str]
 
 
 def derivation(application: Application, operand: str) -> str:
@@ -17,26 +21,21 @@ def derivation(application: Application, operand: str) -> str:
 
     Raises DerivativeError for an integer operand.
     """
-    last = application.statements[-1]
-    result = adjoint(application, ((last.name, None),), (operand,))
-    lines = [formula_text(s.formula, s.name) for s in application.statements]
-    number = 0
+    result = adjoint(application, ((application.statements[-1].name, None),), (operand,))
+    steps: list[Step] = []
     active = _active(application, operand)
     for s in reversed(application.statements):
-        if s.name not in active:
-            continue
-        for read in value_reads(stabilise(s.formula.body)):
-            if read.name == operand or read.name in active:
-                for title, text in _steps(application, s, read):
-                    number += 1
-                    lines.append(f"{number:2} {title:<13} {text}")
-    title = "normalised"
-    for s in result.statements:
-        lines.append(f"{number + 1:2} {title:<13} {formula_text(s.formula, s.name)}")
-        title = ""
-    if result.results[0][1] is None:
-        lines.append(f"{number + 1:2} {title:<13} {cotangent_name(operand)} = 0")
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+        if s.name in active:
+            for read, partial in partials(stabilise(s.formula.body)):
+                if read.name == operand or read.name in active:
+                    steps += _steps(application, s, read, partial)
+    steps += [("normalised", formula_text(s.formula, s.name)) for s in result.statements]
+    if dict(result.results)[operand] is None:
+        steps.append(("normalised", f"{cotangent_name(operand)} = 0"))
+    forward = [formula_text(s.formula, s.name) for s in application.statements]
+    width = max(len(title) for title, _ in steps)
+    numbered = [f"{k:2} {title:<{width}}  {text}" for k, (title, text) in enumerate(steps, 1)]
+    return "\n".join([*forward, *numbered]) + "\n"
 
 
 def _active(application: Application, operand: str) -> frozenset[str]:
@@ -48,48 +47,60 @@ def _active(application: Application, operand: str) -> frozenset[str]:
     return frozenset(active)
 
 
-def _steps(application: Application, s: Statement, read: Read) -> list[tuple[str, str]]:
-    """The steps from one read of a statement to what it contributes."""
-    f, types = s.formula, application.types
-    cotangent = cotangent_name(s.name)
-    seed = Read(tensor_symbol(cotangent), *[a.symbol for a in f.axes])
-    types[cotangent] = s.type
-    axes = tuple(a.name for a in f.axes)
+def _element(name: str, index: Iterator[str]) -> str:
+    """name[i, j], or the bare name of a scalar."""
+    inside = ", ".join(index)
+    return f"{name}[{inside}]" if inside else name
+
+
+def _steps(application: Application, s: Statement, read: Read, partial: Expr) -> Iterator[Step]:
+    """The steps from one read of a statement to what it adds to a cotangent."""
+    f = s.formula
+    types = application.types | {cotangent_name(s.name): s.type}
     found = eliminate(read, types[read.name].shape, f.axes, f.over, f.conditions)
-    target = f"{cotangent_name(read.name)}[{', '.join(a.name for a in found.axes)}]" if found else ""
+    target, source = cotangent_name(read.name), cotangent_name(s.name)
+    if found is None:
+        yield f"read {read.name}", f"{expression_text(read)} never lies inside the tensor: nothing is added"
+        return
+    places = _element(target, (f"{a.name}'" for a in found.axes))
+    element = _element(s.name, (a.name for a in f.axes))
+    loops = ",".join(a.name for a in (*f.axes, *f.over))
+    sigma = f"Σ_{{{loops}}} " if loops else ""
+    wanted = _element(read.name, (f"{a.name}'" for a in found.axes))
+    yield (
+        "chain rule",
+        f"{places} += {sigma}{_element(source, (a.name for a in f.axes))} · ∂{element}/∂{wanted}",
+    )
     deltas = " ".join(
-        f"δ({a.name}, {expression_text(i)})" for a, i in zip(_primed(found.axes), read.index, strict=True)
-    ) if found else ""  # fmt: skip
-    partial = dict(partials(stabilise(f.body)))[read] if read in dict(partials(stabilise(f.body))) else None
-    if found is None or partial is None:
-        return [(f"read {expression_text(read)}", "is never inside its box, or has derivative zero: nothing")]
-    summed = ", ".join(a.name for a in (*f.axes, *f.over))
-    sigma = f"Σ_{{{summed}}} " if summed else ""
-    at = f"[{', '.join(axes)}]" if axes else ""
-    steps = [
-        ("chain rule", f"{cotangent_name(read.name)} += {sigma}{cotangent}{at} · ∂{s.name}{at}/∂{read.name}"),
-        (f"read {read.name}", f"∂/∂{expression_text(read)} = {expression_text(partial)}   under {deltas or 'no index'}"),
-    ]
+        f"δ({a.name}', {expression_text(i)})" for a, i in zip(found.axes, read.index, strict=True)
+    )
+    yield f"read {read.name}", f"∂{element}/∂{wanted} = {_factor(partial)}{deltas}"
     if f.reduction in ("max", "min"):
-        steps.append(("first only", f"only where the reduced axes stand at the first {f.reduction}imum"))
-    kept = {a.symbol for a in found.axes}
-    solved = [f"{a} := {a}'" for a in (x.name for x in found.axes) if a in summed.split(", ")]
-    solved += [f"{symbol} := {expression_text(e)}" for symbol, e in found.solved]
-    left = [a.name for a in found.over]
-    steps.append(("solve deltas", ", ".join(solved) or "none can be solved"))
-    if left:
-        steps[-1] = (steps[-1][0], f"{steps[-1][1]}   sum remains over {', '.join(left)}")
+        yield (
+            "first",
+            f"only where the reduced axes stand at the first element that reaches the {f.reduction}imum",
+        )
+    yield "solve deltas", _solved(found, read)
+    seed = Read(tensor_symbol(source), *[a.symbol for a in f.axes])
     body = found.substitute(dict(partials(stabilise(f.body), seed))[read])
-    conditions = drop_implied(found.conditions, body, types, found.extents)
-    dropped = [c for c in found.conditions if c not in conditions]
-    bounds = [f"{expression_text(c)} needed" for c in conditions]
-    bounds += [f"{expression_text(c)} implied by a read that is zero outside" for c in dropped]
-    steps.append(("bounds", "; ".join(bounds) or "no condition"))
-    contribution = Formula(found.axes, body, "sum" if found.over else None, found.over, conditions)
-    steps.append(("contributes", formula_text(contribution, target.split("[")[0])))
-    assert kept
-    return steps
+    kept = drop_implied(found.conditions, body, types, found.extents)
+    bounds = [expression_text(c) for c in kept]
+    bounds += [f"({expression_text(c)}: a factor is zero outside)" for c in found.conditions if c not in kept]
+    yield "bounds", ", ".join(bounds) or "none"
+    contribution = formula(found.axes, body, "sum" if found.over else None, found.over, kept)
+    yield "adds", formula_text(contribution, target)
 
 
-def _primed(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    return tuple(Axis(index_symbol(a.name + "'"), a.extent) for a in axes)
+def _factor(e: Expr) -> str:
+    """An expression as the left factor of a product, nothing for 1."""
+    if e == 1:
+        return ""
+    return f"({expression_text(e)}) · " if e.is_Add else f"{expression_text(e)} · "
+
+
+def _solved(found: Elimination, read: Read) -> str:
+    """What every axis was solved to, and the loops that remain."""
+    bare = [f"{i} := {a.name}'" for a, i in zip(found.axes, read.index, strict=True) if i == a.symbol]
+    texts = bare + [f"{symbol} := {expression_text(e)}" for symbol, e in found.solved]
+    loops = ", ".join(a.name for a in found.over)
+    return (", ".join(texts) or "nothing to solve") + (f"; loops over {loops} remain" if loops else "")

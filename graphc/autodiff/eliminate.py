@@ -116,8 +116,7 @@ class _System:
                 self.equations.append(index - self.axes[-1].symbol)
         self.columns = {a.symbol for a in self.axes}
         for symbol in [s for s, extent in self.scope.items() if extent == 1]:
-            if any(symbol in free_symbols(e) for e in self.equations):
-                self.apply(symbol, sp.S.Zero)
+            self.apply(symbol, sp.S.Zero)
 
     def fresh(self, names: tuple[str, ...]) -> sp.Symbol:
         for k in count(1):

@@ -1,12 +1,12 @@
 """Rewriting derived statements into what one would write by hand; every rule is an identity of real arithmetic.
 
-    invariants    Σ_r a·b(r)      = a · Σ_r b(r)
-    sharing       reductions that are equal up to names are computed once, the forward ones included
-    linearity     Σ_r (b - c)     = Σ_r b - |r|·c      where the parts are known: cancels centred sums
-    outputs       exp(X - m) / s  = Y                  where that is how the saved forward value Y was made
-    inlining      pointwise definitions move into what reads them, unless a loop would then repeat them
-    extraction    Σ_k f(n, k)·W[k, i] reads f from a statement of its own: a contraction multiplies reads
-    factoring     G·Y - Y·s       = Y·(G - s)
+invariants    Σ_r a·b(r)      = a · Σ_r b(r)
+sharing       reductions that are equal up to names are computed once, the forward ones included
+linearity     Σ_r (b - c)     = Σ_r b - |r|·c      where the parts are known: cancels centred sums
+outputs       exp(X - m) / s  = Y                  where that is how the saved forward value Y was made
+inlining      pointwise definitions move into what reads them, unless a loop would then repeat them
+extraction    Σ_k f(n, k)·W[k, i] reads f from a statement of its own: a contraction multiplies reads
+factoring     G·Y - Y·s       = Y·(G - s)
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from itertools import count
 import sympy as sp
 
 from graphc.autodiff.adjoint import Adjoint, Application, cotangent_name
+from graphc.autodiff.conditions import finite, vanishing_reads
 from graphc.autodiff.factor import cancel, factor, size
 from graphc.autodiff.output_forms import OutputForms
 from graphc.autodiff.sums import Sums, indicator
@@ -119,12 +120,25 @@ class _Normaliser:
             if read.name not in self.values:
                 continue
             axes, body = self.values[read.name]
-            if all(interval(i, extents).inside(a.extent) for i, a in zip(read.index, axes, strict=True)):
+            outside = {
+                a for i, a in zip(read.index, axes, strict=True) if not interval(i, extents).inside(a.extent)
+            }
+            if not outside or self._vanishes(body, outside):
                 moved = replace(body, {a.symbol: i for a, i in zip(axes, read.index, strict=True)})
                 mapping[read] = simplify_reads(moved, extents)
             else:
                 self._store(read.name)
         return replace(f.body, mapping)
+
+    def _vanishes(self, body: Expr, axes: set[Axis]) -> bool:
+        """Whether a definition is zero of itself where one of the axes leaves its range."""
+        edges = {
+            Axis(i, extent)
+            for read in vanishing_reads(body)
+            for i, extent in zip(read.index, self.types[read.name].shape, strict=True)
+            if i.is_Symbol
+        }
+        return axes <= edges and finite(body)
 
     def _store(self, name: str) -> None:
         """Give a definition a statement of its own."""
@@ -173,30 +187,40 @@ def _merged(statements: dict[str, Statement], kept: set[str]) -> dict[str, State
         read, inner = found[0], statements[found[0].name]
         scale = f.body / read
         g = inner.formula
-        whole = read.index == tuple(a.symbol for a in f.axes) and g.shape == f.shape
-        if not whole or read.name in kept:
+        if read.name in kept or scale.has(Read) or free_symbols(scale) & {a.symbol for a in f.axes}:
             continue
-        if scale == 1:
+        if scale == 1 and f.axes == g.axes and read.index == tuple(a.symbol for a in g.axes):
             # a copy: the reduction itself takes the name, and others read it under that
             del statements[read.name]
             statements = _read_as(statements | {name: with_fields(inner, name=name)}, read.name, name)
             counts[name] = counts.pop(read.name)
             continue
-        if counts[read.name] > 1:
-            continue
-        if g.reduction not in (None, "sum") or scale.has(Read) or free_symbols(scale) & set(read.index):
-            continue
-        statements[name] = with_fields(
-            s, formula=formula(g.axes, scale * g.body, g.reduction, g.over, g.conditions)
-        )
-        del statements[read.name]
+        axes = _widened(f.axes, read, g)
+        if counts[read.name] == 1 and axes is not None and g.reduction in (None, "sum"):
+            summed = formula(axes, scale * g.body, g.reduction, g.over, g.conditions)
+            statements[name] = with_fields(s, formula=summed)
+            del statements[read.name]
     return statements
+
+
+def _widened(axes: tuple[Axis, ...], read: Read, inner: Formula) -> tuple[Axis, ...] | None:
+    """The axes of a formula that reads `inner` at its own axes, those of extent one left out; as `inner` names them."""
+    shape = tuple(a for a in axes if a.symbol in read.index)
+    if read.index != tuple(a.symbol for a in shape) or any(a.extent != 1 for a in axes if a not in shape):
+        return None
+    names = iter(inner.axes)
+    widened = tuple(next(names) if a in shape else a for a in axes)
+    everything = [a.symbol for a in (*widened, *inner.over)]
+    same = tuple(a.extent for a in shape) == inner.shape
+    return widened if same and len(set(everything)) == len(everything) else None
 
 
 def _read_as(statements: dict[str, Statement], old: str, new: str) -> dict[str, Statement]:
     """The statements reading `new` where they read `old`."""
     return {
-        name: with_fields(s, formula=rename_operands(s.formula, {old: new})) if old in s.formula.operands else s
+        name: with_fields(s, formula=rename_operands(s.formula, {old: new}))
+        if old in s.formula.operands
+        else s
         for name, s in statements.items()
     }
 

@@ -53,14 +53,17 @@ class OutputForms:
                     mapping[node] = value
             if mapping:
                 new = replace(e, mapping)
-                # a division that was not there before could be 0 / 0
-                if size(new) < size(e) and _denominators(new) <= _denominators(e):
+                if size(new) <= size(e) and _no_new_division(form, e, new):
                     e = new
         return e
 
 
-def _denominators(e: Expr) -> set[Expr]:
-    return {node.base for node in walk(e) if node.is_Pow and node.exp.is_negative}
+def _no_new_division(form: OutputForm, old: Expr, new: Expr) -> bool:
+    """Whether nothing is divided by that was not before, which could be 0 / 0; 1/√X = 1/Y is as good."""
+    before, after = (
+        {node.base for node in walk(e) if node.is_Pow and node.exp.is_negative} for e in (old, new)
+    )
+    return after <= before or (form.power != 1 and len(after) <= len(before))
 
 
 def _is_kernel(e: Expr) -> bool:

@@ -12,6 +12,7 @@ from graphc.ops.formula import (
     Axis,
     Cond,
     Expr,
+    Formula,
     Read,
     Where,
     formula,
@@ -83,9 +84,12 @@ class Sums:
         split = self._by_terms(axes, loops, varying) if not conditions else None
         if split is not None:
             return invariant * split
+        nested = self._nested(own, loops, varying) if not conditions else None
+        if nested is not None:
+            return invariant * nested
         summand = self._contraction(own, loops, varying) if loops else varying
         f = formula(own, summand, "sum" if loops else None, loops, conditions)
-        self.known[key] = self._new(f.axes, f, key)
+        self.known[key] = self._new(f)
         return invariant * _at(self.known[key], own)
 
     def _by_terms(self, axes: tuple[Axis, ...], over: tuple[Axis, ...], body: Expr) -> Expr | None:
@@ -112,31 +116,56 @@ class Sums:
         result = cancel(sp.expand(sp.Add(*total)))
         return result if result == 0 or size(result) <= 12 else None
 
+    def _nested(self, axes: tuple[Axis, ...], over: tuple[Axis, ...], body: Expr) -> Expr | None:
+        """Σ_{d, j} a(d)·b(d)·c(j) = Σ_j c(j) · Σ_d a(d)·b(d), if the inner sum has no axis that c has not."""
+        factors = sp.Mul.make_args(body)
+        for a in over if len(over) > 1 else ():
+            inner = [f for f in factors if a.symbol in free_symbols(f)]
+            outer = [f for f in factors if a.symbol not in free_symbols(f)]
+            left = frozenset().union(*map(free_symbols, inner)) - {a.symbol}
+            if len(inner) > 1 and outer and left <= frozenset().union(*map(free_symbols, outer)):
+                rest = tuple(b for b in over if b != a)
+                return self.sum(
+                    axes, rest, (), _product(outer) * self.sum((*axes, *rest), (a,), (), _product(inner))
+                )
+        return None
+
     def _contraction(self, axes: tuple[Axis, ...], over: tuple[Axis, ...], body: Expr) -> Expr:
         """The body with what depends on fewer axes than the sum has loops read from statements of their own."""
-        groups: dict[frozenset[sp.Symbol], list[Expr]] = {}
         everything = (*axes, *over)
+        groups: dict[frozenset[sp.Symbol], Expr] = {}
         for f in sp.Mul.make_args(body):
-            groups.setdefault(free_symbols(f), []).append(f)
-        parts = []
-        for symbols, factors in groups.items():
-            part = _product(factors)
-            own = tuple(a for a in everything if a.symbol in symbols)
-            at_axes = all(i.is_Symbol or i.is_Integer for r in value_reads(part) for i in r.index)
-            if isinstance(part, Read) or len(own) == len(everything) or not value_reads(part) or not at_axes:
-                parts.append(part)
-                continue
-            key, _ = _key(own, (), (), part)
-            if key not in self.pointwise:
-                self.pointwise[key] = self._new(own, formula(own, part), key)
-            parts.append(_at(self.pointwise[key], own))
-        return _product(parts)
+            symbols = free_symbols(f)
+            groups[symbols] = groups.get(symbols, sp.S.One) * f
+        for few in sorted(groups, key=len):
+            wider = [
+                s for s in groups if few < s and len(s) < len(everything) and not isinstance(groups[s], Read)
+            ]
+            if wider and few:
+                groups[wider[0]] *= groups.pop(few)
+        return _product(self._stored(part, everything) for part in groups.values())
 
-    def _new(self, axes: tuple[Axis, ...], f: object, key: Key) -> Expr:
+    def _stored(self, part: Expr, loops: tuple[Axis, ...]) -> Expr:
+        """A factor as a read, unless it is one, needs every loop, or is not computed at the axes themselves."""
+        found = value_reads(part)
+        bare = all(i.is_Symbol or i.is_Integer for r in found for i in r.index)
+        symbols = free_symbols(part)
+        extents = {a.symbol: a for a in loops if a.symbol in symbols}
+        if isinstance(part, Read) or len(extents) == len(loops) or not found or not bare:
+            return part
+        # in the order of the largest tensor that is read, whatever the order of the loops is
+        longest = max(found, key=lambda r: len(r.index))
+        own = tuple(extents[s] for s in dict.fromkeys((*longest.index, *extents)) if s in extents)
+        key, _ = _key(own, (), (), part)
+        if key not in self.pointwise:
+            self.pointwise[key] = self._new(formula(own, part))
+        return _at(self.pointwise[key], own)
+
+    def _new(self, f: Formula) -> Expr:
         """A new statement; returns how it is read, at the places of its key."""
         name = f"t~{len(self.statements)}"
-        self.statements[name] = Statement(name, f, TensorType(tuple(a.extent for a in axes), self.dtype))  # type: ignore[arg-type]
-        return Read(tensor_symbol(name), *[_place(k) for k in range(len(axes))])
+        self.statements[name] = Statement(name, f, TensorType(f.shape, self.dtype))
+        return Read(tensor_symbol(name), *[_place(k) for k in range(len(f.axes))])
 
 
 def _place(k: int) -> sp.Symbol:

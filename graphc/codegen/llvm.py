@@ -103,9 +103,7 @@ def _guard(step: Step, position: int, number: int) -> list[str]:
     """The step ends unless the first element of a buffer is finite: x - x is zero only for finite x."""
     scalar = SCALAR[step.buffers[position].dtype]
     return [
-        f"  %g{number}.p = getelementptr ptr, ptr %table, i64 {position}",
-        f"  %g{number}.b = load ptr, ptr %g{number}.p, align 8",
-        f"  %g{number}.x = load {scalar}, ptr %g{number}.b",
+        f"  %g{number}.x = load {scalar}, ptr %b{position}",
         f"  %g{number}.d = fsub {scalar} %g{number}.x, %g{number}.x",
         f"  %g{number}.ok = fcmp oeq {scalar} %g{number}.d, 0.0",
         f"  br i1 %g{number}.ok, label %finite{number}, label %stop{number}",
@@ -115,10 +113,20 @@ def _guard(step: Step, position: int, number: int) -> list[str]:
     ]
 
 
+def _buffers(item: Call | Barrier | Guard) -> tuple[str, ...]:
+    """The buffers of the program that an item of a step touches."""
+    match item:
+        case Call():
+            return item.buffers
+        case Guard(name):
+            return (name,)
+    return ()
+
+
 def _entry(step: Step, functions: Mapping[str, Function]) -> str:
     place = {b.name: k for k, b in enumerate(step.buffers)}
     lines = []
-    used = dict.fromkeys(name for item in step.body if isinstance(item, Call) for name in item.buffers)
+    used = dict.fromkeys(name for item in step.body for name in _buffers(item))
     for name in used:
         if name not in place:
             raise LoweringError(f"step {step.name} passes buffer {name}, which it does not have")

@@ -65,16 +65,15 @@ class Layer:
             _active.reset(active)
 
     def __repr__(self) -> str:
-        return f"<layer {self.name or self.stem}: {type(self).__name__}>"
+        return f"<layer {self.name or self._stem()}: {type(self).__name__}>"
 
-    @property
-    def stem(self) -> str:
+    def _stem(self) -> str:
         """The name of a layer that has none: its class in lower case."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
     def _outermost(self, inputs: tuple[Any, ...]) -> Scope:
         if self._root is None:
-            self._root = Root(self.name, self.stem, anonymous=bool(self.children()))
+            self._root = Root(self.name, self._stem(), anonymous=bool(self.children()))
             before = ordered(t for t in inputs if isinstance(t, Tensor))
             settle([*(t.place.root for t in before), self._root])
         return Scope(self._root)
@@ -84,10 +83,10 @@ class Layer:
         for name, layer in self.children().items():
             if layer is child:
                 return name
-        name, k = child.name or child.stem, 0
+        name, k = child.name or child._stem(), 0
         while name in self.children():
             k += 1
-            name = f"{child.name or child.stem}_{k}"
+            name = f"{child.name or child._stem()}_{k}"
         self._inline[name] = child
         return name
 
@@ -148,7 +147,6 @@ class Layer:
         for name, layer in self.children().items():
             yield from layer._all_parameters(f"{prefix}{name}.")
 
-    @property
     def parameters(self) -> tuple[Parameter, ...]:
         """All parameters, those of the layers inside included."""
         return tuple(p for _, p in self.named_parameters())

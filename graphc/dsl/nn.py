@@ -14,6 +14,26 @@ from graphc.errors import GraphError, ShapeError
 from graphc.ops.window import Pair, pair
 from graphc.types import Batch
 
+__all__ = [
+    "AvgPool2d",
+    "Conv2d",
+    "Dense",
+    "Flatten",
+    "Function",
+    "Identity",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MaxPool2d",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+]
+
 Initial = str | float | Initialiser
 Activation = str | Callable[[Tensor], Tensor] | None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from os import sep
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +20,7 @@ from graphc.ops.operator import Operator
 from graphc.ops.pointwise import Pointwise
 from graphc.types import BATCH, Batch, DType, Extent, Location, TensorType
 
-PACKAGE = str(Path(__file__).resolve().parents[1])
+PACKAGE = f"{Path(__file__).parents[1]}{sep}"
 
 
 def caller() -> Location | None:

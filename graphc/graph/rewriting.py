@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from graphc.graph.ir import Graph, Node, Value
-from graphc.ops.compose import drop_idle_axes, inline, needs_guard, refusal
+from graphc.ops.compose import drop_idle_axes, inline, needs_guard, refusal, remap_of
 from graphc.ops.formula import rename_operands
 
 
@@ -76,8 +76,10 @@ def inline_producer(consumer: Node, producer: Node, *, trusted: bool = False) ->
     operand_of = {v: o for o, v in zip(consumer.formula.operands, consumer.inputs, strict=True)}
     operand = operand_of.pop(producer.output)
     names: dict[str, str] = {}
+    moved = remap_of(producer.formula) is not None
     for o, v in zip(producer.formula.operands, producer.inputs, strict=True):
-        names[o] = operand_of.setdefault(v, fresh_name(o, operand_of.values()))
+        # what is merely moved keeps the name that the consumer gave it
+        names[o] = operand_of.setdefault(v, fresh_name(operand if moved else o, operand_of.values()))
     shapes = {o: v.type.shape for o, v in zip(producer.formula.operands, producer.inputs, strict=True)}
     together = inline(consumer.formula, operand, producer.formula, names, shapes=shapes, trusted=trusted)
     formula = drop_idle_axes(together)

@@ -226,7 +226,7 @@ def softplus(x: Term) -> Term:
 
 
 def power(x: Term, y: Term) -> Term:
-    """xʸ = e^(y·log|x|), negated for a negative x and an odd y, NaN for a negative x (-inf too) and a fraction.
+    """xʸ = e^(y·log|x|); for a negative x (-inf too) negated where y is odd, NaN where y is a fraction.
 
     A constant y among the small integers and ±1/2 is multiplied out or rooted. Otherwise the error grows
     with the exponent to |y·log x| units in the last place (relative 5e-6 at the ends of float32). x⁰ = 1
@@ -272,7 +272,7 @@ def _integer_power(x: Term, n: int) -> Term:
 
 
 def sin(x: Term) -> Term:
-    """sin x, exact to 3 units in the last place for |x| < 1000; NaN for |x| >= 2^(mantissa-3)."""
+    """sin x, right to 4 units in the last place for |x| < 1000; NaN for |x| >= 2^(mantissa-3)."""
     return _circular(x, 0)
 
 

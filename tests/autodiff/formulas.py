@@ -158,7 +158,12 @@ def root(X):
 def flatten(X):
     c, h, w = X.shape[1:]
     n, j = axis("n", X.shape[0]), axis("j", c * h * w)
-    return X[n, FloorDiv(j, sp.Integer(h * w)), Mod(FloorDiv(j, sp.Integer(w)), sp.Integer(h)), Mod(j, sp.Integer(w))]
+    return X[
+        n,
+        FloorDiv(j, sp.Integer(h * w)),
+        Mod(FloorDiv(j, sp.Integer(w)), sp.Integer(h)),
+        Mod(j, sp.Integer(w)),
+    ]
 
 
 @op
@@ -175,8 +180,10 @@ def gather(E, L):
 
 @op
 def concatenate(A, B):
+    # B first: an axis that stands alone in a tensor takes its extent from that
     n, j = axis("n", A.shape[0]), axis("j", A.shape[1] + B.shape[1])
-    return A[n, j] + B[n, j - A.shape[1]]
+    backwards = A.shape[1] + B.shape[1] - 1 - j
+    return A[n, A.shape[1] - 1 - j] + B[n, backwards]
 
 
 @op

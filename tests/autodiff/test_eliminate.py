@@ -108,9 +108,7 @@ def holds(condition: sp.Expr, point: dict[sp.Symbol, int]) -> bool:
     return values[0] >= 0 if condition.kind == "ge" else values[1] % values[0] == 0
 
 
-def scattered(
-    application: Application, arrays: dict[str, np.ndarray], batch: int, read: Read
-) -> np.ndarray:
+def scattered(application: Application, arrays: dict[str, np.ndarray], batch: int, read: Read) -> np.ndarray:
     """The cotangent of a tensor by walking over every element of the forward loops."""
     f = application.statements[0].formula
     result = np.zeros(arrays[read.name].shape)
@@ -158,6 +156,8 @@ def derived(
 ) -> dict[str, np.ndarray]:
     found = adjoint(application, (("Y", None),), ("X", "W"), normalise)
     values = dict(arrays)
+    for s in application.statements:
+        values[s.name] = evaluate(s.formula, values, batch, np.float64)
     for s in found.statements:
         values[s.name] = evaluate(s.formula, values, batch, np.float64)
     return {
@@ -182,7 +182,9 @@ def test_random_index_maps_equal_brute_force_scatter(block: int) -> None:
 # ------------------------------------------------------------------------------------------ known index maps
 
 
-def solve(index: list[sp.Expr], shape: tuple, axes: dict[str, object], over: dict[str, object], conditions=()):
+def solve(
+    index: list[sp.Expr], shape: tuple, axes: dict[str, object], over: dict[str, object], conditions=()
+):
     def make(extents: dict[str, object]) -> tuple[Axis, ...]:
         return tuple(Axis(index_symbol(n), e) for n, e in extents.items())
 
@@ -225,7 +227,12 @@ def test_rules(index, shape, axes, over, expected) -> None:
 
 
 def test_reshape_is_solved_without_loops_or_conditions() -> None:
-    index = [n, FloorDiv(j, sp.Integer(6)), Mod(FloorDiv(j, sp.Integer(3)), sp.Integer(2)), Mod(j, sp.Integer(3))]
+    index = [
+        n,
+        FloorDiv(j, sp.Integer(6)),
+        Mod(FloorDiv(j, sp.Integer(3)), sp.Integer(2)),
+        Mod(j, sp.Integer(3)),
+    ]
     found = solve(index, (BATCH, 4, 2, 3), {"n": BATCH, "j": 24}, {})
     assert found.over == ()
     assert found.conditions == ()

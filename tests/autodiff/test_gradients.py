@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import formulas as f
+
 from graphc.autodiff.backward import gradients, hessian_vector_product, jvp, vjp
 from graphc.errors import DerivativeError, GraphError
 from graphc.graph.builder import Builder
 from graphc.graph.interpreter import interpret
 from graphc.graph.verifier import verify
 from graphc.types import BATCH, TensorType
+from tests.autodiff import formulas as f
 
 N = 3
 
@@ -86,6 +87,7 @@ class Case:
 
     def difference(self, value, direction, step=1e-5):
         """(loss(x + step·direction) - loss(x - step·direction)) / (2·step)"""
+
         def at(sign):
             moved = dict(self.inputs)
             moved[value.name] = moved[value.name] + sign * step * direction
@@ -146,7 +148,9 @@ def test_second_order_equals_differences_of_the_gradient(name: str) -> None:
 
     for up, down, got in zip(gradient(1), gradient(-1), products, strict=True):
         expected = (up - down) / (2 * step)
-        np.testing.assert_allclose(values[got], expected, rtol=1e-5, atol=1e-7 * max(1, np.abs(expected).max()))
+        np.testing.assert_allclose(
+            values[got], expected, rtol=1e-5, atol=1e-7 * max(1, np.abs(expected).max())
+        )
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -9,7 +9,7 @@ from graphc.codegen.llvm import emit
 from graphc.codegen.target import AVX2, AVX512
 from graphc.errors import LoweringError
 from graphc.loops.index import ZERO, constant, variable
-from graphc.loops.ir import Barrier, Binary, Buffer, Call, Const, For, Function, Load, Step, Store
+from graphc.loops.ir import Barrier, Binary, Buffer, Call, Const, For, Function, Guard, Load, Step, Store
 from graphc.runtime.jit import compile_ir
 from graphc.types import BATCH, DType
 
@@ -41,6 +41,18 @@ def test_kernels_run_in_order_on_the_buffers_of_their_calls(run):
     np.testing.assert_array_equal(got["c"], a + b)
     np.testing.assert_array_equal(got["d"], (a + b) * b)
     np.testing.assert_array_equal(got["a"], (a + b) * b * 2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [1.0, -0.0, 3e38, np.inf, -np.inf, np.nan])
+def test_a_guard_ends_the_step_unless_its_number_is_finite(run, dtype, value):
+    kind = DType.of(dtype)
+    loss, out = Buffer("loss", kind, ()), Buffer("out", kind, (BATCH,))
+    bump = Store(out, (i,), Binary("add", Load(out, (i,)), Const(1.0, kind)))
+    f = Function("bump", (out,), (For("i", ZERO, N, (bump,)),))
+    step = Step("step", (loss, out), (f,), (Call("bump", ("out",)), Guard("loss"), Call("bump", ("out",))))
+    got = run(step, {"loss": np.array(value, dtype), "out": np.zeros(3)}, batch=3)["out"]
+    np.testing.assert_array_equal(got, 2 if np.isfinite(value) else 1)
 
 
 def test_buffers_that_share_memory_see_each_others_stores(run):

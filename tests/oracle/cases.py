@@ -1,4 +1,4 @@
-"""Each case of the oracle as an expression of the DSL: inputs and parameters by name in, outputs in order out."""
+"""Each case of the oracle as an expression of the DSL: inputs and parameters by name in, outputs out."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Case:
 
     @property
     def weighted_sum(self) -> Tensor:
-        """L = Σ_k Σ cot_k · y_k, whose gradients the oracle holds; the cotangents are untrained parameters."""
+        """L = Σ_k Σ cot_k · y_k, whose gradients the oracle holds; cotangents are untrained parameters."""
         total: Tensor | None = None
         for k, y in enumerate(self.outputs):
             cotangent = _parameter(f"cot.{k}", self.arrays[f"cot.{k}"], y.dtype, trainable=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphc.graph.ir import Graph, Node, Value
 from graphc.graph.passes.eliminate_dead_code import eliminate_dead_code
 from graphc.graph.rewriting import (
+    exchange,
     inline_producer,
     inlining_needs_guard,
     merge_operands,
@@ -25,23 +26,35 @@ def canonicalise(graph: Graph) -> Graph:
     movers: dict[Value, Node] = {}
     same: dict[Value, Value] = {}
     results = set(graph.results)
+    leaves = {*graph.inputs, *graph.parameters}
     nodes: list[Node] = []
     for original in graph.nodes:
-        node = merge_operands(rewire(original, same))
-        for v in dict.fromkeys(node.inputs):
-            if v in movers:
-                node = _through(node, movers[v])
+        node = _through_all(merge_operands(rewire(original, same)), movers)
         if remap_of(node.formula) is not None:
-            source = node.inputs[0]
-            unchanged = source.type == node.output.type and is_identity_read(
-                node.formula, node.formula.operands[0]
-            )
-            if unchanged and node.output not in results:
-                same[node.output] = source
             movers[node.output] = node
+            source = node.inputs[0]
+            if _is_copy(node) and not (node.output in results and source in leaves):
+                same[node.output] = source
         nodes.append(node)
-    moved = graph.with_nodes(tuple(nodes))
-    return graph if moved is graph else eliminate_dead_code(moved)
+    moved = exchange(graph.with_nodes(tuple(nodes)), same)
+    return graph if moved == graph else eliminate_dead_code(moved)
+
+
+def _is_copy(node: Node) -> bool:
+    """Whether a movement leaves every element where it is."""
+    unchanged = node.inputs[0].type == node.output.type
+    return unchanged and is_identity_read(node.formula, node.formula.operands[0])
+
+
+def _through_all(node: Node, movers: dict[Value, Node]) -> Node:
+    """The node reading through one movement after the other, as long as that is cheap."""
+    refused: set[Value] = set()
+    while pending := [v for v in node.inputs if v in movers and v not in refused]:
+        after = _through(node, movers[pending[0]])
+        if after is node:
+            refused.add(pending[0])
+        node = after
+    return node
 
 
 def _through(node: Node, mover: Node) -> Node:

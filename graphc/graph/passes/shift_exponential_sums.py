@@ -84,9 +84,7 @@ def _sum_of_exponentials(node: Node, producers: dict[Value, Node]) -> Node | Non
     return None
 
 
-def _reader(
-    consumer: Node, total: Value, largest: Value, producers: dict[Value, Node]
-) -> Node | None:
+def _reader(consumer: Node, total: Value, largest: Value, producers: dict[Value, Node]) -> Node | None:
     """A consumer reading the shifted sum and the shift, exponentials beside it taken in if need be."""
     consumer = merge_operands(consumer)
     for candidate in (consumer, _with_exponentials(consumer, total, producers)):

@@ -15,7 +15,7 @@ from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Value
 from graphc.ops.cost import Polynomial, bytes_of, operations
 from graphc.types import BATCH, TensorType
-from tests.strategies import add, conv, dense, hyperbolic, logistic, multiply, relu, softmax
+from tests.strategies import add, conv, dense, hyperbolic, logistic, multiply, relu, row_mean, softmax, spread
 
 
 def diamond() -> tuple[Graph, dict[str, Value]]:
@@ -112,14 +112,14 @@ def test_operations_are_counted_once() -> None:
 
 
 def training_graph() -> tuple[Graph, dict[str, Value]]:
-    """dense -> relu -> tanh -> result; the backward part reads relu's and tanh's values."""
+    """dense -> relu -> tanh -> result; the backward part reads the values of dense and of tanh."""
     builder = Builder()
     x = builder.input("x", TensorType((BATCH, 64)))
     w = builder.parameter("w", TensorType((64, 64)))
     d = builder.apply(dense, (x, w))
     r = builder.apply(relu, (d,))
     t = builder.apply(hyperbolic, (r,))
-    g = builder.apply(multiply, (t, r), origin=t.id)
+    g = builder.apply(multiply, (t, d), origin=t.id)
     updated = builder.apply(multiply, (w, w))
     later = builder.apply(add, (g, g))
     return builder.graph([later], [(w, updated)]), {"d": d, "r": r, "t": t, "g": g, "later": later}
@@ -143,13 +143,35 @@ def test_cheap_values_are_recomputed_from_a_stored_reduction() -> None:
 
 def test_the_user_has_the_last_word() -> None:
     graph, v = training_graph()
-    kept = {d.value: d for d in store_or_recompute(graph, 8, {v["t"]: True, v["r"]: True})}
-    assert kept[v["t"]].stored
-    assert kept[v["r"]].stored
+    kept = {d.value: d for d in store_or_recompute(graph, 8, {v["t"]: True})}
+    assert {value: d.stored for value, d in kept.items()} == {v["d"]: True, v["t"]: True}
     assert kept[v["t"]].reason == "asked for"
-    assert v["d"] not in kept
     with pytest.raises(GraphError, match="cannot be recomputed: it is a reduction"):
         store_or_recompute(graph, 8, {v["d"]: False})
+
+
+def test_the_cheapest_place_to_cut_is_found() -> None:
+    """With relu and tanh of a sum needed, relu is stored: storing the sum would cost relu as well."""
+    builder = Builder()
+    x = builder.input("x", TensorType((BATCH, 64)))
+    d = builder.apply(dense, (x, builder.parameter("w", TensorType((64, 64)))))
+    r = builder.apply(relu, (d,))
+    t = builder.apply(hyperbolic, (r,))
+    graph = builder.graph([builder.apply(multiply, (t, r), origin=t.id)])
+    assert [(found.value, found.stored) for found in store_or_recompute(graph, 8)] == [(r, True), (t, False)]
+
+
+def test_a_wide_value_is_recomputed_from_a_narrow_one() -> None:
+    builder = Builder()
+    x = builder.input("x", TensorType((BATCH, 64)))
+    s = builder.apply(row_mean, (x,))
+    wide = builder.apply(spread, (s,), {"width": 64})
+    t = builder.apply(hyperbolic, (wide,))
+    graph = builder.graph([builder.apply(multiply, (t, t), origin=t.id)])
+    decisions = {found.value: found.stored for found in store_or_recompute(graph, 8)}
+    assert decisions[t] is False
+    assert sum(decisions.values()) == 1
+    assert decisions.get(s) or decisions.get(graph.nodes[0].output)
 
 
 def test_expensive_values_are_stored() -> None:
