@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MODELS = ("lenet5", "mlp", "perceptron")
 DATA = ("digits", "fashion-mnist", "mnist")
 STAGES = ("math", "derivatives", "graph", "kernels", "loops", "llvm", "asm")
-RATES = {"sgd": 0.1, "momentum": 0.05, "adam": 1e-3}
+RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 1e-3}
 """The learning rate of each optimiser unless --lr is given."""
 
 _DEFAULT_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in RATES.items())
@@ -42,7 +42,8 @@ def cli(debug: bool) -> None:
     """Train networks that are compiled from index-notation formulas, and read how.
 
     MODEL is lenet5, mlp, perceptron or a Python file. The file defines `model`: a classifier as those of
-    graphc.models, or a function of (image_shape, classes) that returns one.
+    graphc.models, or a function of image_shape and classes (or one of them, or
+    neither) that returns one.
     """
 
 
@@ -77,7 +78,7 @@ _update = _options(
 @click.argument("model", default="lenet5")
 @_data
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Directory of the data set's IDX files.")
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @_update
 @_threads
@@ -159,21 +160,27 @@ def explain(
 @click.option("--samples", type=click.IntRange(1), default=3, show_default=True, help="Images in the batch.")
 @_data
 @_seed
-def check(model: str, samples: int, data: str, seed: int) -> None:
-    """Compare MODEL's compiled gradients with central differences, in float64."""
+@click.pass_context
+def check(context: click.Context, model: str, samples: int, data: str, seed: int) -> None:
+    """Compare MODEL's compiled gradients with central differences, in float64, on random images.
+
+    The exit code is 1 if they disagree.
+    """
     import numpy as np
 
-    from graphc.study.check import check_gradients
+    from graphc.study.check import check_gradients, in_float64
     from graphc.train.data import SHAPES
 
     image_shape, classes = SHAPES[data]
     classifier = _classifier(model, image_shape, classes)
     generator = np.random.default_rng(seed)
-    arrays = {
-        classifier.images.name: generator.standard_normal((samples, *image_shape)),
-        classifier.labels.name: generator.integers(classes, size=samples, dtype=np.int32),
-    }
-    click.echo(check_gradients(classifier.loss, arrays, seed=seed))
+    images = generator.standard_normal((samples, *image_shape))
+    labels = generator.integers(classes, size=samples)
+    arrays = {classifier.images.name: images, classifier.labels.name: labels}
+    report = check_gradients(in_float64(classifier.loss), arrays, seed=seed)
+    click.echo(report)
+    if not report.ok:
+        context.exit(1)
 
 
 @cli.command()
@@ -211,7 +218,7 @@ def _classifier(spec: str, image_shape: tuple[int, int, int], classes: int) -> A
     if spec.endswith(".py"):
         from graphc.train.userfile import classifier_of
 
-        return classifier_of(Path(spec), image_shape, classes)
+        return classifier_of(Path(spec), image_shape=image_shape, classes=classes)
     raise click.BadParameter(
         f"{spec!r} is neither {', '.join(MODELS)} nor a file that ends in .py", param_hint="MODEL"
     )
@@ -219,13 +226,13 @@ def _classifier(spec: str, image_shape: tuple[int, int, int], classes: int) -> A
 
 def _compiled(model: str, data: str, inference: bool, optimizer: Optimizer, threads: int | None) -> Any:
     """The program of a model, for images of a data set that need not be there."""
-    import graphc
+    from graphc.pipeline import compile_inference
     from graphc.train.data import SHAPES
     from graphc.train.trainer import Model
 
     classifier = _classifier(model, *SHAPES[data])
     if inference:
-        return graphc.compile_inference(classifier.logits, threads=threads)
+        return compile_inference(classifier.logits, threads=threads)
     return Model(classifier).compile(optimizer, threads=threads)
 
 

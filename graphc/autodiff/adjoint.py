@@ -13,20 +13,20 @@ Conditions and integer operands are never differentiated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import sympy as sp
+from sympy.core.expr import Expr
 
+from graphc.autodiff.application import Adjoint, Application, Cotangents, cotangent_name
 from graphc.autodiff.conditions import drop_implied
 from graphc.autodiff.eliminate import eliminate
+from graphc.autodiff.normalise import normalised
 from graphc.autodiff.partials import partials
 from graphc.errors import DerivativeError
 from graphc.ops.formula import (
     Axis,
     Cond,
-    Expr,
     Formula,
     Read,
     eq,
@@ -36,47 +36,9 @@ from graphc.ops.formula import (
     tensor_symbol,
     value_reads,
 )
-from graphc.ops.operator import Definition, Statement
+from graphc.ops.operator import Statement
 from graphc.ops.stability import stabilise
 from graphc.types import TensorType
-
-
-@dataclass(frozen=True, slots=True)
-class Application:
-    """The statements of one application of an operator over named operands."""
-
-    operator: str
-    operands: tuple[tuple[str, TensorType], ...]
-    statements: tuple[Statement, ...]
-
-    @property
-    def types(self) -> dict[str, TensorType]:
-        """The type of every operand and every statement."""
-        return dict(self.operands) | {s.name: s.type for s in self.statements}
-
-
-@dataclass(frozen=True, slots=True)
-class Adjoint:
-    """Statements over the forward operands, the forward values and the cotangents d_<name>.
-
-    `results` names for each wanted operand the statement that is its cotangent, or None where it is zero.
-    """
-
-    statements: tuple[Statement, ...]
-    results: tuple[tuple[str, str | None], ...]
-
-
-Cotangents = tuple[tuple[str, Expr | None], ...]
-"""(statement, its cotangent where that is one known number, else None) for every statement that has one."""
-
-
-def applied(definition: Definition, operands: Iterable[tuple[str, TensorType]]) -> Application:
-    """An operator's definition with the types that it was made for; the result is called Y where that is free."""
-    operands = tuple(operands)
-    last = definition.statements[-1]
-    name = "Y" if "Y" not in dict(operands) else last.name
-    statements = (*definition.statements[:-1], Statement(name, last.formula, last.type))
-    return Application(definition.operator, operands, statements)
 
 
 @lru_cache(maxsize=4096)
@@ -87,15 +49,8 @@ def adjoint(
 
     Raises DerivativeError for integer operands and for functions without a derivative.
     """
-    from graphc.autodiff.normalise import normalised
-
     raw = _Derivation(application, cotangents, wanted).run()
     return normalised(application, raw) if normalise else raw
-
-
-def cotangent_name(name: str) -> str:
-    """d_<name>"""
-    return f"d_{name}"
 
 
 class _Derivation:

@@ -14,14 +14,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import sympy as sp
+from sympy.core.expr import Expr
 
-from graphc.autodiff.adjoint import Adjoint, Application, adjoint, cotangent_name
+from graphc.autodiff.adjoint import adjoint
+from graphc.autodiff.application import Adjoint, Application, cotangent_name
 from graphc.errors import DerivativeError, GraphError
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Node, Value
 from graphc.ops.formula import (
     Axis,
-    Expr,
     Formula,
     N,
     Read,
@@ -44,11 +45,11 @@ def gradients(
     *,
     normalise: bool = True,
 ) -> tuple[Graph, tuple[Value, ...]]:
-    """∂loss/∂w for each value of `wrt`, as new nodes at the end of the graph; zeros where nothing depends on w.
+    """∂loss/∂w for each value of `wrt`, as new nodes at the end of the graph; zeros where it has no part.
 
-    With a `cotangent` of the loss's type, the loss need not be a scalar: Σ cotangent · ∂loss/∂w. Raises
-    DerivativeError for a loss that is not a scalar or not floating-point and for an integer w, GraphError for values
-    of another graph.
+    With a `cotangent` of the loss's type, the loss need not be a scalar: Σ cotangent · ∂loss/∂w.
+    Raises DerivativeError for a loss that is not a scalar or not floating-point and for an integer w,
+    GraphError for values of another graph.
     """
     if cotangent is None and loss.type.rank:
         raise DerivativeError(
@@ -67,8 +68,15 @@ def vjp(
     graph: Graph, cotangents: Mapping[Value, Value], wrt: tuple[Value, ...], *, normalise: bool = True
 ) -> tuple[Graph, tuple[Value, ...]]:
     """Σ_y v_y · ∂y/∂w for each value of `wrt`, where `cotangents` maps every y to its v_y."""
+    return _pulled(graph, cotangents.items(), wrt, normalise)
+
+
+def _pulled(
+    graph: Graph, cotangents: Iterable[tuple[Value, Value]], wrt: tuple[Value, ...], normalise: bool = True
+) -> tuple[Graph, tuple[Value, ...]]:
+    """vjp for pairs: one value may be the gradient of several others, and then has several cotangents."""
     sweep = _Sweep(graph, wrt, normalise)
-    for value, cotangent in cotangents.items():
+    for value, cotangent in cotangents:
         sweep.give(value, cotangent)
     return sweep.run(graph)
 
@@ -78,7 +86,7 @@ def hessian_vector_product(
 ) -> tuple[Graph, tuple[Value, ...]]:
     """Σ_u ∂²loss/∂w∂u · v_u: the gradients of Σ_u v_u · ∂loss/∂u with respect to `wrt`."""
     graph, first = gradients(graph, loss, wrt)
-    return vjp(graph, dict(zip(first, vectors, strict=True)), wrt)
+    return _pulled(graph, zip(first, vectors, strict=True), wrt)
 
 
 def jvp(
@@ -93,7 +101,7 @@ def jvp(
     builder.inputs += placeholders
     with_placeholders = builder.graph(graph.outputs, graph.updates)
     pulled, back = vjp(with_placeholders, dict(zip(outputs, placeholders, strict=True)), tuple(tangents))
-    pushed, result = vjp(pulled, dict(zip(back, tangents.values(), strict=True)), placeholders)
+    pushed, result = _pulled(pulled, zip(back, tangents.values(), strict=True), placeholders)
     nodes = _needed(pushed, result, graph)
     return replace(pushed, inputs=graph.inputs, nodes=nodes), result
 
@@ -109,7 +117,7 @@ def _needed(graph: Graph, results: tuple[Value, ...], base: Graph) -> tuple[Node
     return (*base.nodes, *reversed(kept))
 
 
-# ---------------------------------------------------------------------------------------------------- the sweep
+# -------------------------------------------------------------------------------------------------- the sweep
 
 
 class _Sweep:
@@ -209,7 +217,7 @@ class _Sweep:
                 self.contributions.setdefault(v, []).append(values[result])
 
     def _append(self, derived: Adjoint, values: dict[str, Value], of: Node) -> dict[str, Expr]:
-        """Nodes for the statements of an adjoint, added to `values`; returns the results that are one number."""
+        """Nodes for the statements of an adjoint, added to `values`; returns results that are one number."""
         operands = {result: operand for operand, result in derived.results if result is not None}
         known: dict[str, Expr] = {}
         call = self.builder.new_call()
@@ -224,7 +232,8 @@ class _Sweep:
             title = f"adjoint {base}/{operands[s.name]}" if s.name in operands else f"adjoint {base}.{s.name}"
             inputs = [values[o] for o in s.formula.operands]
             values[s.name] = self.builder.node(
-                title, s.formula, inputs, s.type, call=call, scope=of.scope, origin=of.output.id, location=of.location
+                title, s.formula, inputs, s.type, call=call, scope=of.scope,
+                origin=of.output.id, location=of.location,
             )  # fmt: skip
         return known
 

@@ -7,13 +7,13 @@ from fractions import Fraction
 from math import gcd
 
 import sympy as sp
+from sympy.core.expr import Expr
 
 from graphc.ops.formula import (
     DIVIDES,
     EQ,
     GE,
     Cond,
-    Expr,
     FloorDiv,
     Mod,
     N,
@@ -40,13 +40,13 @@ TAME = frozenset({"sigmoid", "tanh", "erf", "softplus", "sin", "cos", "maximum",
 
 
 def simplify(e: Expr, extents: Extents) -> Expr:
-    """An expression whose indices have no quotient or remainder that ranges decide, and none of a fraction."""
+    """An expression without quotients and remainders that the ranges decide, or that are of a fraction."""
     if not e.args or not e.has(FloorDiv, Mod):
         return e
     whole = {}
     for node in walk(e):
         if isinstance(node, (FloorDiv, Mod)) and (d := denominator(node.args[0])) != 1:
-            # a/d is a whole number wherever it is read: floor((a/d)/s) = floor(a/ds), (a/d) mod s = (a mod ds)/d
+            # a/d is whole wherever it is read: floor((a/d)/s) = floor(a/ds), (a/d) mod s = (a mod ds)/d
             scaled = node.func(d * node.args[0], d * node.args[1])
             whole[node] = scaled if isinstance(node, FloorDiv) else FloorDiv(scaled, sp.Integer(d))
     return simplify_index(replace(e, whole), extents)

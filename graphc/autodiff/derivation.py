@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graphc.autodiff.adjoint import Application, adjoint, cotangent_name
+from sympy.core.expr import Expr
+
+from graphc.autodiff.adjoint import adjoint
+from graphc.autodiff.application import Application, cotangent_name
 from graphc.autodiff.conditions import drop_implied
 from graphc.autodiff.eliminate import Elimination, eliminate
 from graphc.autodiff.partials import partials
-from graphc.ops.formula import Expr, Read, formula, tensor_symbol, value_reads
+from graphc.ops.formula import Read, formula, tensor_symbol, value_reads
 from graphc.ops.operator import Statement
 from graphc.ops.stability import stabilise
 from graphc.ops.text import expression_text, formula_text

@@ -9,8 +9,8 @@ and every equation that can be solved removes one loop. The rules, tried in this
     bare       h = u                      u keeps its name and becomes an axis of the result
     split      floor(a / s), a mod s      one axis of a is written s·q + t, which makes both of them affine
     digits     h = Σ c_i·u_i + c          mixed radix: u_i = floor((h - c) / c_i) mod (c_{i+1} / c_i)
-    linear     h = k·u + rest             u = (h - rest) / k where k divides it; the axis with the most values goes
-    guard      anything else              the equation stays as a condition (a scatter: gathers, constant indices)
+    linear     h = k·u + rest             u = (h - rest) / k where k divides it; the longest axis goes
+    guard      anything else              the equation stays a condition (gathers, constant indices)
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from itertools import count, pairwise
 
 import sympy as sp
+from sympy.core.expr import Expr
 
 from graphc.autodiff.conditions import simplify, simplify_conditions
 from graphc.ops.formula import (
     Axis,
     Cond,
-    Expr,
     FloorDiv,
     Mod,
     Read,
@@ -159,7 +159,7 @@ class _System:
     # ------------------------------------------------------------------------------------------------ rules
 
     def split(self) -> bool:
-        """Write an axis u of floor(a / s) or a mod s as the quotient and remainder of a, if that saves loops."""
+        """Write an axis of floor(a / s) or a mod s as the quotient and remainder of a, if it saves loops."""
         atoms = {n for e in self.equations for n in walk(e) if isinstance(n, (FloorDiv, Mod))}
         for atom in sorted(atoms, key=lambda a: (int(a.args[1]), str(a))):
             of, divisor = atom.args[0], int(atom.args[1])

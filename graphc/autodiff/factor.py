@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sympy as sp
+from sympy.core.expr import Expr
 
 from graphc.autodiff.conditions import finite
-from graphc.ops.formula import Expr, Where, walk
+from graphc.ops.formula import Where, walk
 
 SMALL = 80
 """Expressions of more nodes are left alone."""

@@ -1,4 +1,4 @@
-"""Rewriting derived statements into what one would write by hand; every rule is an identity of real arithmetic.
+"""Rewriting derived statements into what one would write by hand, by identities of real arithmetic.
 
 invariants    Σ_r a·b(r)      = a · Σ_r b(r)
 sharing       reductions that are equal up to names are computed once, the forward ones included
@@ -15,16 +15,15 @@ from collections.abc import Container
 from dataclasses import replace as with_fields
 from itertools import count
 
-import sympy as sp
+from sympy.core.expr import Expr
 
-from graphc.autodiff.adjoint import Adjoint, Application, cotangent_name
+from graphc.autodiff.application import Adjoint, Application, cotangent_name
 from graphc.autodiff.conditions import finite, vanishing_reads
 from graphc.autodiff.factor import cancel, factor, size
 from graphc.autodiff.output_forms import OutputForms
 from graphc.autodiff.sums import Sums, indicator
 from graphc.ops.formula import (
     Axis,
-    Expr,
     Formula,
     Read,
     formula,
@@ -57,8 +56,8 @@ class _Normaliser:
         for s in application.statements:
             self.types.setdefault(cotangent_name(s.name), s.type)
         self.dtype = application.statements[-1].type.dtype
-        self.forms = OutputForms(application.statements, self.types)
-        self.sums = Sums(application.statements, self.forms, self.types, self.dtype)
+        self.forms = OutputForms(application.statements)
+        self.sums = Sums(application.statements, self.forms, self.dtype)
         self.values: dict[str, tuple[tuple[Axis, ...], Expr]] = {}
         self.readers: dict[str, list[Statement]] = {}
         for s in raw.statements:
@@ -204,7 +203,7 @@ def _merged(statements: dict[str, Statement], kept: set[str]) -> dict[str, State
 
 
 def _widened(axes: tuple[Axis, ...], read: Read, inner: Formula) -> tuple[Axis, ...] | None:
-    """The axes of a formula that reads `inner` at its own axes, those of extent one left out; as `inner` names them."""
+    """The axes of a formula that reads `inner` at its own axes but those of extent 1, named as in `inner`."""
     shape = tuple(a for a in axes if a.symbol in read.index)
     if read.index != tuple(a.symbol for a in shape) or any(a.extent != 1 for a in axes if a not in shape):
         return None

@@ -1,4 +1,4 @@
-"""Saved forward values in place of recomputed functions: exp(X - m)/s is Y where Y = exp(X - m)/s was the forward."""
+"""Saved forward values in place of recomputed functions: exp(X - m)/s is Y where that is how Y was made."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sympy as sp
+from sympy.core.expr import Expr
 
 from graphc.autodiff.factor import size
 from graphc.ops.formula import (
     Axis,
     Cond,
-    Expr,
     FloorDiv,
     Mod,
     Read,
@@ -24,7 +24,7 @@ from graphc.ops.formula import (
 from graphc.ops.intervals import interval
 from graphc.ops.operator import Statement
 from graphc.ops.stability import stabilise
-from graphc.types import Extent, TensorType
+from graphc.types import Extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class OutputForm:
 class OutputForms:
     """The output forms of the forward statements of one application."""
 
-    def __init__(self, statements: tuple[Statement, ...], types: Mapping[str, TensorType]) -> None:
+    def __init__(self, statements: tuple[Statement, ...]) -> None:
         self.forms = [form for s in statements if (form := _output_form(s)) is not None]
 
     def rewrite(self, e: Expr, extents: Mapping[sp.Symbol, Extent]) -> Expr:

@@ -1,16 +1,17 @@
-"""Reverse-mode differentiation of one scalar expression: sympy supplies the derivatives of scalar functions only.
+"""Reverse-mode differentiation of one scalar expression: sympy supplies derivatives of scalar functions only.
 
-Factors are sunk into the branches of a Where instead of multiplying by a mask of zeros and ones, so that a branch
-that is not taken can never contribute 0 · inf.
+Factors are sunk into the branches of a Where instead of multiplying by a mask of zeros and ones, so that a
+branch that is not taken can never contribute 0 · inf.
 """
 
 from __future__ import annotations
 
 import sympy as sp
+from sympy.core.expr import Expr
 from sympy.core.function import ArgumentIndexError, Derivative
 
 from graphc.errors import DerivativeError
-from graphc.ops.formula import Cond, Expr, FloorDiv, Mod, Read, Where, value_reads, where
+from graphc.ops.formula import Cond, FloorDiv, Mod, Read, Where, value_reads, where
 
 
 def partials(body: Expr, seed: Expr = sp.S.One) -> tuple[tuple[Read, Expr], ...]:

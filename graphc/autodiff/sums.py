@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import sympy as sp
+from sympy.core.expr import Expr
 
 from graphc.autodiff.factor import cancel, size
 from graphc.autodiff.output_forms import OutputForms
 from graphc.ops.formula import (
     Axis,
     Cond,
-    Expr,
     Formula,
     Read,
     Where,
@@ -45,7 +45,7 @@ class Sums:
     """The statements made so far, and every known sum by its structure."""
 
     def __init__(
-        self, forward: tuple[Statement, ...], forms: OutputForms, types: Mapping[str, TensorType], dtype: DType
+        self, forward: tuple[Statement, ...], forms: OutputForms, dtype: DType
     ) -> None:  # fmt: skip
         self.statements: dict[str, Statement] = {}
         self.forms, self.dtype = forms, dtype
@@ -131,7 +131,7 @@ class Sums:
         return None
 
     def _contraction(self, axes: tuple[Axis, ...], over: tuple[Axis, ...], body: Expr) -> Expr:
-        """The body with what depends on fewer axes than the sum has loops read from statements of their own."""
+        """The body, what depends on fewer axes than the sum has loops being read from its own statement."""
         everything = (*axes, *over)
         groups: dict[frozenset[sp.Symbol], Expr] = {}
         for f in sp.Mul.make_args(body):
@@ -146,7 +146,7 @@ class Sums:
         return _product(self._stored(part, everything) for part in groups.values())
 
     def _stored(self, part: Expr, loops: tuple[Axis, ...]) -> Expr:
-        """A factor as a read, unless it is one, needs every loop, or is not computed at the axes themselves."""
+        """A factor as a read, unless it is one, needs every loop, or is not taken at the axes themselves."""
         found = value_reads(part)
         bare = all(i.is_Symbol or i.is_Integer for r in found for i in r.index)
         symbols = free_symbols(part)

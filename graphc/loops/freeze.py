@@ -190,16 +190,18 @@ def _freeze(e: sp.Expr, scope: Scope) -> Expression:
 
 
 def _sum(e: sp.Expr, scope: Scope) -> Expression:
-    positive = [a for a in e.args if not a.could_extract_minus_sign()]
-    negative = [-a for a in e.args if a.could_extract_minus_sign()]
-    if not positive:
-        result: Expression = Unary("neg", freeze(negative.pop(0), scope))
-    else:
-        result = freeze(positive.pop(0), scope)
-    for a in positive:
-        result = Binary("add", result, freeze(a, scope))
-    for a in negative:
-        result = Binary("sub", result, freeze(a, scope))
+    """Reads first: terms that nearly cancel, such as x - max(x), meet before anything is added to them."""
+    terms = [(-a, True) if a.could_extract_minus_sign() else (a, False) for a in e.args]
+    terms.sort(key=lambda t: (not isinstance(t[0], Read), t[1]))
+    (head, negative), *rest = terms
+    if negative and not all(n for _, n in terms):
+        position = next(k for k, (_, n) in enumerate(terms) if not n)
+        (head, negative), rest = terms[position], [*terms[:position], *terms[position + 1 :]]
+    result: Expression = freeze(head, scope)
+    if negative:
+        result = Unary("neg", result)
+    for a, minus in rest:
+        result = Binary("sub" if minus else "add", result, freeze(a, scope))
     return result
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from graphc.loops.access import buffer_of
 from graphc.loops.ir import Barrier, Buffer, Call, Expression, Function, Guard, Load, Statement, Step, Store
-from graphc.loops.rewrite import Rewriter
+from graphc.loops.rewrite import Rewriter, all_bound_names
 from graphc.schedule.program import Program
 
 
@@ -39,9 +39,15 @@ def link(program: Program, functions: Iterable[Function], name: str = "step") ->
 
 
 def canonical(function: Function, name: str) -> Function:
-    """The function under another name, its buffers called b0, b1, ...: equal iff the code is."""
-    names = {b.name: f"b{k}" for k, b in enumerate(function.buffers)}
+    """The function under another name, its buffers called b0, b1, ...: equal iff the code is.
 
+    Where the body binds such a name itself, as for an axis called b1, `b_` is taken.
+    """
+    bound = set(all_bound_names(function.body))
+    prefix = "b"
+    while bound & {f"{prefix}{k}" for k in range(len(function.buffers))}:
+        prefix += "_"
+    names = {b.name: f"{prefix}{k}" for k, b in enumerate(function.buffers)}
     renamer = _Renamer(names)
     buffers = tuple(replace(b, name=names[b.name]) for b in function.buffers)
     return Function(name, buffers, renamer.statements(function.body), function.scope)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.loops.access import buffer_of, load, physical
 from graphc.loops.freeze import Scope, freeze, freeze_condition, freeze_test
@@ -54,7 +54,6 @@ from graphc.loops.ir import (
 from graphc.loops.nests import Nest, Pass, nests
 from graphc.loops.rewrite import substitute
 from graphc.ops.formula import Formula
-from graphc.schedule.layout import reduction_order
 from graphc.schedule.program import Kernel, Memory
 from graphc.schedule.tiling import Tile, choose_tile
 from graphc.target import Target
@@ -133,8 +132,13 @@ class _NestLowering:
             few = Condition("ge", variable("N") * -1 + (rows - 1))
             return [If((enough,), tuple(full)), If((few,), tuple(short))]
         if row_extent < rows:
-            rows = 1
-        return self._tiled(lane, lanes, row, rows)
+            return self._tiled(lane, lanes, None, 1)
+        rest = 0 if self.tile.overlap else row_extent % rows
+        if not rest:
+            return self._tiled(lane, lanes, row, rows)
+        full = replace(self, nest=self.nest.part(row, 0, row_extent - rest))
+        last = replace(self, nest=self.nest.part(row, row_extent - rest, rest))
+        return [*full._tiled(lane, lanes, row, rows), *last._tiled(lane, lanes, row, rest)]
 
     def _lane(self) -> str | None:
         """The loop variable along the lanes; for an axis in digits, the digit that operands are contiguous in."""
@@ -197,8 +201,9 @@ class _NestLowering:
                 outer.append((name, count))
         if out_lane is None:
             vectors = 1
+        depth = self.tile.depth if rows == self.tile.rows else 1
         tile = _TileShape(
-            out_lane, lanes if out_lane else 1, vectors, row if rows > 1 else None, rows if row else 1, active
+            out_lane, lanes if out_lane else 1, vectors, row if rows > 1 else None, rows if row else 1, depth, active
         )
         body = self._reduction(tile, lane, lanes, mapping, inner) if self.first.reduction else []
         body += self._epilogue(tile, lane, lanes, mapping, inner)
@@ -233,11 +238,9 @@ class _NestLowering:
         assert f.reduction is not None
         reduced_lane = lane if kernel.lane_reduces else None
         neutral = Const(NEUTRAL[f.reduction], self.dtype)
-        shape = (tile.rows, tile.vectors, lanes if reduced_lane else tile.lanes)
+        shape = (tile.rows * tile.depth, tile.vectors, lanes if reduced_lane else tile.lanes)
         statements: list[Statement] = [Declare("acc", shape, self.dtype, neutral)]
-        order = reduction_order(kernel, {m.name: m.layout.order[-1] for m in self.memories.values() if m.layout.order})
-        if reduced_lane:
-            order = (*[n for n in order if n != reduced_lane], reduced_lane)
+        order = kernel.order or tuple(a.name for a in f.over)
         for sweep in self.nest.passes:
             ranges = self.ranges((*self.nest.axes, *sweep.over))
             env = self.nest.env | sweep.env
@@ -253,6 +256,7 @@ class _NestLowering:
             u, v = tile.row_index, tile.vector_index
             lane_index = variable(f"{reduced_lane}_l") if reduced_lane else tile.lane_index
             body: tuple[Statement, ...] = (Accumulate("acc", (u, v, lane_index), f.reduction, value),)
+            inner_loop = next((n for n, *_ in reversed(loops) if dict(sweep.over)[n] != 1), None)
             local, known = dict(mapping), dict(inner)
             known |= {n: r for n, r in ranges.items() if n not in known and n not in mapping}
             if reduced_lane:
@@ -267,10 +271,13 @@ class _NestLowering:
                 partial = None if size.is_constant and size.constant % lanes == 0 else rest
                 body = (For(f"{reduced_lane}_l", constant(0), constant(lanes), body, Mode.VECTOR, 1, partial),)
             else:
+                once = body
                 body = tile.wrap(body)
             for name, start, stop, step, conditions in reversed(loops):
                 start, stop = start.substitute(local, known), stop.substitute(local, known)
-                if name == reduced_lane:
+                if tile.depth > 1 and name == inner_loop and step == 1 and not reduced_lane:
+                    body = _interleaved(tile, once, name, start, stop, known)
+                elif name == reduced_lane:
                     count = quotient(stop + (lanes - 1), lanes, known)
                     body = (For(f"{name}_b", constant(0), count, body),)
                 else:
@@ -279,6 +286,16 @@ class _NestLowering:
                     kept = tuple(Condition(c.kind, c.index.substitute(local, known), c.divisor) for c in conditions)
                     body = (If(kept, body),)
             statements += body
+        if tile.depth > 1:
+            statements += tile.wrap(
+                tuple(
+                    Accumulate(
+                        "acc", (tile.row_index, tile.vector_index, tile.lane_index), f.reduction,
+                        Cell("acc", (tile.row_index + d * tile.rows, tile.vector_index, tile.lane_index), self.dtype),
+                    )
+                    for d in range(1, tile.depth)
+                )
+            )  # fmt: skip
         return statements
 
     def _clipped(
@@ -356,6 +373,8 @@ class _NestLowering:
                 value: Expression = cell
                 if self.kernel.lane_reduces:
                     value = Fold(f.reduction, cell, lanes)
+            elif position == 0 and not self.nest.passes:
+                value = Const(0.0, self.dtype)  # no element of this phase meets the divisibility conditions
             else:
                 value = freeze(f.body, scope)
                 skip = self.nest.phased and position == 0
@@ -384,6 +403,7 @@ class _TileShape:
     vectors: int
     row: str | None
     rows: int
+    depth: int
     active: Index | None
 
     @property
@@ -406,6 +426,23 @@ class _TileShape:
         if self.row:
             body = (For(f"{self.row}_u", constant(0), constant(self.rows), body, Mode.UNROLL),)
         return body
+
+
+def _interleaved(
+    tile: _TileShape, once: tuple[Statement, ...], name: str, start: Index, stop: Index, known: dict[str, Range]
+) -> tuple[Statement, ...]:
+    """A loop of the reduction that takes `depth` iterations at a time into separate sums, and one for the rest."""
+    whole = quotient(stop - start, tile.depth, known) * tile.depth + start
+    several: list[Statement] = []
+    for d in range(tile.depth):
+        for s in substitute(once, {name: variable(name) + d}, known):
+            assert isinstance(s, Accumulate)
+            u, v, lane = s.index
+            several.append(Accumulate(s.array, (u + d * tile.rows, v, lane), s.reduction, s.value))
+    loops: list[Statement] = [For(name, start, whole, tile.wrap(tuple(several)), Mode.SERIAL, tile.depth)]
+    if whole != stop:
+        loops.append(For(name, whole, stop, tile.wrap(once)))
+    return tuple(loops)
 
 
 def _outer_loops(outer: list[tuple[str, Index]], body: list[Statement], split: bool) -> list[Statement]:

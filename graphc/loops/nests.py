@@ -8,7 +8,7 @@ are only taken apart by // and % (reshapes, non-overlapping windows) are replace
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from graphc.loops.index import Index, constant, variable
 from graphc.ops.structure import divisibilities, radices
@@ -34,6 +34,15 @@ class Nest:
     env: dict[str, Index]
     passes: tuple[Pass, ...]
     phased: bool = False
+
+    def part(self, axis: str, first: int, extent: int) -> Nest:
+        """The nest restricted to a stretch of one axis."""
+        axes = tuple((n, extent if n == axis else e) for n, e in self.axes)
+        shift = {axis: variable(axis) + first}
+        env = {n: i.substitute(shift) for n, i in self.env.items()}
+        if axis not in env:
+            env[axis] = shift[axis]
+        return replace(self, axes=axes, env=env)
 
 
 def nests(kernel: Kernel) -> tuple[Nest, ...]:
@@ -64,6 +73,7 @@ def _digits(kernel: Kernel) -> dict[str, tuple[tuple[str, int, int], ...]]:
     for stage in kernel.stages:
         for name, divisors in radices(stage.formula).items():
             found.setdefault(name, set()).update(divisors)
+    taken = {a.name for stage in kernel.stages for a in (*stage.formula.axes, *stage.formula.over)}
     result = {}
     for axis in kernel.axes:
         if axis.name not in found or isinstance(axis.extent, Batch):
@@ -73,8 +83,11 @@ def _digits(kernel: Kernel) -> dict[str, tuple[tuple[str, int, int], ...]]:
         if chain[-1] != axis.extent or any(b % a for a, b in itertools.pairwise(chain)):
             continue
         pairs = list(itertools.pairwise(chain))
+        stem = axis.name
+        while taken & {f"{stem}{k}" for k in range(len(pairs))}:
+            stem += "_"
         result[axis.name] = tuple(
-            (f"{axis.name}{len(pairs) - 1 - k}", high // low, low) for k, (low, high) in reversed(list(enumerate(pairs)))
+            (f"{stem}{len(pairs) - 1 - k}", high // low, low) for k, (low, high) in reversed(list(enumerate(pairs)))
         )
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from graphc.loops.index import Index, Range
@@ -135,3 +135,18 @@ def substitute(
 def bound_names(body: tuple[Statement, ...]) -> tuple[str, ...]:
     """The names that Let introduces directly in a body."""
     return tuple(s.name for s in body if isinstance(s, Let))
+
+
+def all_bound_names(body: tuple[Statement, ...]) -> Iterator[str]:
+    """Every name that a body binds, nested bodies included: loop variables, values, register arrays."""
+    for s in body:
+        match s:
+            case For(var, body=inner):
+                yield var
+                yield from all_bound_names(inner)
+            case If(_, inner):
+                yield from all_bound_names(inner)
+            case Let(name) | Bind(name) | Declare(name):
+                yield name
+            case _:
+                pass

@@ -197,16 +197,48 @@ def _guarded(
 
 
 def _folded(e: Expr) -> Expr:
-    """Where with equal branches folded, bottom up."""
-    if not e.args:
+    """Where folded, bottom up, when both branches are equal or the condition compares numbers."""
+    if not e.args or isinstance(e, Read):
         return e
     args = [a if isinstance(a, Cond) else _folded(a) for a in e.args]
-    if isinstance(e, Where):
-        return args[1] if args[1] == args[2] else e.func(*args)
+    if not isinstance(e, Where):
+        return e if all(a is b for a, b in zip(args, e.args, strict=True)) else e.func(*args)
+    condition, yes, no = args
+    holds = _decided(condition)
+    if yes == no or holds is not None:
+        return no if holds is False else yes
     return e.func(*args)
 
 
+def _decided(condition: Cond) -> bool | None:
+    """Whether a condition on numbers holds; None where it depends on an index or on data."""
+    numbers = condition.args[1:]
+    if not all(n.is_Rational for n in numbers):
+        return None
+    match condition.kind:
+        case "ge":
+            return bool(numbers[0] >= 0)
+        case "divides":
+            return bool(numbers[1] % numbers[0] == 0)
+        case "eq":
+            return bool(numbers[0] == numbers[1])
+        case "lt":
+            return bool(numbers[0] < numbers[1])
+        case _:
+            return bool(numbers[0] <= numbers[1])
+
+
 # ------------------------------------------------------------------------------------------- simplification
+
+
+def decide_conditions(f: Formula) -> Formula:
+    """The formula without conditionals that are decided: numbers compared, or both branches equal."""
+    body = _folded(f.body)
+    if body == f.body:
+        return f
+    read_now = {r.name for e in (body, *f.conditions) for r in all_reads(e)}
+    operands = tuple(o for o in f.operands if o in read_now)
+    return Formula(f.axes, body, f.reduction, f.over, f.conditions, operands)
 
 
 def drop_idle_axes(f: Formula) -> Formula:

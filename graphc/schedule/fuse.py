@@ -9,13 +9,17 @@ in place, and nothing else that the node needs depends on that kernel. A reducti
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 
 from graphc.graph.analysis.order import stable_order
 from graphc.graph.ir import Graph, Node, Value
-from graphc.ops.formula import Axis, Formula, rename_axes, rename_operands
+from graphc.ops.formula import Axis, Formula, index_symbol, rename_axes, rename_operands
 from graphc.ops.structure import identity, reads_identity
 from graphc.schedule.program import Kernel, Stage
+
+LOWERING_NAMES = re.compile(r"N|acc|tile|once|t\d+|.*_[0blrtuv]")
+"""Loop variables, register arrays and values that lowering makes: axes of these names are renamed."""
 
 
 def value_name(value: Value) -> str:
@@ -129,7 +133,7 @@ def _copy(parameter: Value, new: Value) -> Kernel:
 
 
 def _kernel(nodes: list[Node], stored: set[Value], in_place: dict[Value, Value]) -> Kernel:
-    axes = nodes[0].formula.axes
+    axes = _plain(nodes[0].formula.axes)
     own = {n.output for n in nodes}
     names = {v: value_name(v if v in own else in_place.get(v, v)) for n in nodes for v in (*n.inputs, n.output)}
     stages = tuple(Stage(names[n.output], n.output, _own(n, axes, names)) for n in nodes)
@@ -144,11 +148,30 @@ def _own(node: Node, axes: tuple[Axis, ...], memory: dict[Value, str]) -> Formul
     """The node's formula over the kernel's axes and the names of memories."""
     theirs = node.formula.axes
     names = {a.name: b.name for a, b in zip(theirs, axes, strict=True)}
-    inner = {a.name: a.name for a in node.formula.over}
-    clash = set(inner) & set(names.values())
-    names |= {name: f"{name}_r" for name in clash}
+    taken = set(names.values())
+    for axis in node.formula.over:
+        names[axis.name] = _free(f"{axis.name}_r" if axis.name in taken else axis.name, taken)
+        taken.add(names[axis.name])
     away = rename_axes(node.formula, {old: f"~{old}" for old in names})
     f = rename_axes(away, {f"~{old}": new for old, new in names.items()})
     operands = dict(zip(node.formula.operands, node.inputs, strict=True))
     away = rename_operands(f, {o: f"~{o}" for o in operands})
     return rename_operands(away, {f"~{o}": memory[v] for o, v in operands.items()})
+
+
+def _plain(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """The axes under names that the loops made of them may have."""
+    taken: set[str] = set()
+    result = []
+    for axis in axes:
+        name = _free(axis.name, taken)
+        taken.add(name)
+        result.append(Axis(index_symbol(name), axis.extent))
+    return tuple(result)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, with underscores behind it if it is taken or one that lowering gives."""
+    while name in taken or LOWERING_NAMES.fullmatch(name):
+        name += "_"
+    return name

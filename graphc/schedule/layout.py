@@ -85,11 +85,12 @@ def _choose_lane(plan: _Plan, kernel: Kernel) -> Kernel:
     else:
         reduced = _reduced_lane(plan, kernel) if lane is None or scores[lane] <= 0 else None
     if reduced is not None:
-        return replace(kernel, lane=reduced, lane_reduces=True)
+        order = [n for n in reduction_order(kernel, plan.lane) if n != reduced]
+        return replace(kernel, lane=reduced, lane_reduces=True, order=(*order, reduced))
     if lane is None:
         wide = [a.name for a in first.axes if not isinstance(a.extent, Batch) and a.extent > 1]
         lane = wide[-1] if wide else next((a.name for a in reversed(first.axes) if a.extent != 1), None)
-    kernel = replace(kernel, lane=lane)
+    kernel = replace(kernel, lane=lane, order=reduction_order(kernel, plan.lane))
     if lane is not None:
         for stage in kernel.stages:
             plan.lane.setdefault(stage.name, result[lane])
@@ -146,18 +147,17 @@ def _teach_parameters(plan: _Plan, kernel: Kernel, lane: str) -> None:
     """Parameters that the kernel reads along its lanes become innermost there, in the order of its loops."""
     first = kernel.stages[0].formula
     if product(first) is not None:
-        order = reduction_order(kernel, plan.lane)
         for access in accesses(first):
             value = plan.values[access.operand]
             if access.operand in plan.lane or value not in plan.graph.parameters or lane not in access.bare:
                 continue
             position = access.bare.index(lane)
             plan.lane[access.operand] = position
-            loops = [access.bare.index(r) for r in order if r in access.bare]
+            loops = [access.bare.index(r) for r in kernel.order if r in access.bare]
             rest = [p for p in range(value.type.rank) if p != position and p not in loops]
             plan.inner[access.operand] = (*rest, *loops)
             lanes = plan.target.lanes(value.type.dtype)
-            tile = choose_tile(replace(kernel, lane=lane), plan.target)
+            tile = choose_tile(kernel, plan.target)
             extent = value.type.shape[position]
             if isinstance(extent, int) and extent > tile.vectors * lanes:
                 plan.block[access.operand] = tile.vectors * lanes
@@ -245,8 +245,10 @@ def _layout(plan: _Plan, name: str, halo: tuple[tuple[int, int], ...]) -> Layout
     if rank == 0:
         return Layout((), ())
     lane = plan.lane.get(name, rank - 1)
-    if value.type.shape[lane] == 1:
-        lane = max((a for a, e in enumerate(value.type.shape) if e != 1), default=lane)
+    if value.type.shape[lane] == 1 or isinstance(value.type.shape[lane], Batch):
+        # the batch comes first in memory, so it is innermost only where it is alone
+        fixed = [a for a, e in enumerate(value.type.shape) if not isinstance(e, Batch)]
+        lane = max((a for a in fixed if value.type.shape[a] != 1), default=max(fixed, default=lane))
     rest = plan.inner.get(name, tuple(a for a in range(rank) if a != lane))
     batch = tuple(a for a, e in enumerate(value.type.shape) if isinstance(e, Batch) and a != lane)
     order = (*batch, *[a for a in rest if a not in batch and a != lane], lane)
@@ -325,13 +327,14 @@ def _wanted_layout(
                 lanes = plan.target.lanes(memory.value.type.dtype)
                 if isinstance(extent, Batch):
                     return None, ""
-                loops = [access.bare.index(r) for r in reduction_order(kernel, plan.lane) if r in access.bare]
+                loops = [access.bare.index(r) for r in kernel.order if r in access.bare]
                 rest = [a for a in order[:-1] if a not in loops]
+                inner = sorted((*rest, *loops), key=lambda a: not isinstance(memory.value.type.shape[a], Batch))
                 tile = choose_tile(kernel, plan.target)
                 block = tile.vectors * lanes if extent > tile.vectors * lanes and not layout.has_halo else 0
                 last = -(-(extent + sum(border[position])) // lanes) * lanes
                 batch = any(isinstance(e, Batch) for e in memory.value.type.shape)
-                return Layout((*rest, *loops, position), border, last, 0 if batch else block), f"by_{kernel.lane}"
+                return Layout((*inner, position), border, last, 0 if batch else block), f"by_{kernel.lane}"
     return None, ""
 
 

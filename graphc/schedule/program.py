@@ -93,7 +93,8 @@ class Kernel:
     """One loop nest.
 
     `stores` pairs stage names with the memories that they are written to; `lane` is the axis along the vector
-    lanes, an axis of the result or, for `lane_reduces`, of the reduction. With `split`, the named reduced axis starts
+    lanes, an axis of the result or, for `lane_reduces`, of the reduction; `order` lists the reduced axes from the
+    outermost loop inwards. With `split`, the named reduced axis starts
     at the first axis of the result and advances by that axis' extent: partial sums whose number never depends on the
     thread count. `digits` replaces an axis by a mixed-radix number: axis name and the divisors of its digits.
     """
@@ -103,6 +104,7 @@ class Kernel:
     stores: tuple[tuple[str, str], ...] = ()
     lane: str | None = None
     lane_reduces: bool = False
+    order: tuple[str, ...] = ()
     split: str | None = None
     digits: tuple[tuple[str, tuple[int, ...]], ...] = ()
     scope: str = ""

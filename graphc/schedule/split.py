@@ -14,8 +14,8 @@ from graphc.schedule.program import Kernel, Stage
 from graphc.types import Batch, Extent, TensorType
 
 PARTS = 16
-SMALL_RESULT = 1024
-LONG_SUM = 32
+SMALL_RESULT = 4096
+LONG_SUM = 16
 
 
 def split_reductions(kernels: tuple[Kernel, ...]) -> tuple[Kernel, ...]:

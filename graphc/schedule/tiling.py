@@ -1,14 +1,16 @@
 """Register tiles: how many rows and vectors of a result one pass over the reduction computes.
 
-The model is a core that starts two fused multiply-adds and two loads a cycle, with a latency of four cycles: a tile
-of R rows by V vectors costs max(R·V / 2, (R + V) / 2, 4) cycles for each step of the reduction, and must leave room
-in the register file for V vectors and one broadcast.
+The model is a core that starts two fused multiply-adds and two loads a cycle, with a latency of four cycles. A tile
+of R rows by V vectors, with D interleaved sums, does R·V·D multiply-adds for D steps of the reduction; it needs R·D
+broadcasts, which come one a cycle because rows usually lie a multiple of a cache line apart and so share a bank
+(two a cycle for D > 1, when neighbours are read in pairs), and R·V·D + V·D + 1 registers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphc.ops.formula import Axis
 from graphc.ops.structure import Access, accesses, product
 from graphc.schedule.program import Kernel
 from graphc.target import Target
@@ -19,23 +21,32 @@ LATENCY = 4
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """`rows` results along the axis `row` by `vectors` vectors along the lane axis."""
+    """`rows` results along the axis `row` by `vectors` vectors along the lane axis, in `depth` interleaved sums.
+
+    With `overlap` the last tile of an axis that does not divide starts early and computes some rows twice; without,
+    a smaller tile finishes the axis.
+    """
 
     row: str | None
     rows: int
     vectors: int
+    depth: int = 1
     overlap: bool = False
 
     def __str__(self) -> str:
-        return f"{self.rows}x{self.vectors} vectors" + (f", rows along {self.row}" if self.row else "")
+        rows = f", rows along {self.row}" if self.row else ""
+        depth = f", {self.depth} interleaved sums" if self.depth > 1 else ""
+        return f"{self.rows}x{self.vectors} vectors{rows}{depth}"
 
 
-def efficiency(rows: int, vectors: int) -> float:
+def efficiency(rows: int, vectors: int, depth: int = 1) -> float:
     """Multiply-adds started, as a fraction of the two a cycle that the core can start; a little less for tiles
     that load more for each multiply-add."""
-    cycles = max(rows * vectors / 2, (rows + vectors) / 2, LATENCY)
+    work = rows * vectors * depth
+    broadcasts = rows if depth == 1 else rows * depth / 2
+    cycles = max(work / 2, broadcasts, (rows + vectors) * depth / 2, LATENCY)
     reuse = 1.0 - 0.1 * (rows + vectors) / (rows * vectors)
-    return reuse * rows * vectors / 2 / cycles
+    return reuse * work / 2 / cycles
 
 
 def vectors_of(extent: Extent, lanes: int) -> int:
@@ -53,36 +64,59 @@ def choose_tile(kernel: Kernel, target: Target) -> Tile:
     count = vectors_of(extents[kernel.lane], lanes)
     form = product(first)
     if form is None:
-        most = 4 if first.reduction == "sum" else 2
-        return Tile(None, 1, max(v for v in range(1, most + 1) if count % v == 0))
+        vectors = max(v for v in range(1, 3 if first.reduction != "sum" else 5) if count % v == 0)
+        depth = max(1, 8 // vectors) if first.reduction == "sum" else 1
+        return Tile(None, 1, vectors, depth if depth in depths(kernel) else 1)
     in_place = any(m != s for s, m in kernel.stores)
     best, best_score = Tile(None, 1, 1), 0.0
-    for row in (None, *_row_axes(kernel)):
+    candidates = _row_axes(kernel)
+    for row in (None, *candidates):
         extent = extents[row] if row else 1
         for vectors in range(1, 5):
-            if count % vectors and count > vectors:
+            if vectors > count or count % vectors:
                 continue
-            for rows in range(1, 15):
-                if rows * vectors + vectors + 1 > target.registers or (vectors > count):
-                    continue
-                if row is None and rows > 1:
-                    break
-                coverage, overlap = _coverage(extent, rows)
-                if coverage == 0 or (overlap and in_place):
-                    continue
-                score = efficiency(rows, vectors) * coverage
-                if score > best_score + 1e-9:
-                    best, best_score = Tile(row, rows, vectors, overlap), score
+            for depth in depths(kernel):
+                for rows in range(1, 15 if row else 2):
+                    if rows * vectors * depth + vectors * depth + 1 > target.registers:
+                        continue
+                    coverage, overlap = _coverage(extent, rows, in_place)
+                    if isinstance(extent, Batch) and len(candidates) > 1:
+                        coverage *= 0.8  # rows that are whole samples apart share no cache lines
+                    score = efficiency(rows, vectors, depth) * coverage
+                    if score > best_score + 1e-9:
+                        best, best_score = Tile(row, rows, vectors, depth, overlap), score
     return best
 
 
-def _coverage(extent: Extent, rows: int) -> tuple[float, bool]:
-    """(useful fraction of the rows computed, whether the last tile overlaps the one before)."""
+def innermost(kernel: Kernel) -> Axis | None:
+    """The reduced axis of the innermost loop that has more than one iteration."""
+    over = {a.name: a for a in kernel.stages[0].formula.over if a.extent != 1 and a.name != kernel.split}
+    order = [n for n in kernel.order or tuple(over) if n in over]
+    return over[order[-1]] if order else None
+
+
+def depths(kernel: Kernel) -> tuple[int, ...]:
+    """Numbers of interleaved sums that the innermost loop is long enough for."""
+    axis = innermost(kernel)
+    if axis is None or kernel.lane_reduces:
+        return (1,)
+    if isinstance(axis.extent, Batch):
+        return (1, 2, 4, 8)
+    return (1, *[d for d in (2, 4, 8) if axis.extent % d == 0 or axis.extent >= 4 * d])
+
+
+def _coverage(extent: Extent, rows: int, in_place: bool) -> tuple[float, bool]:
+    """(useful fraction of the rows computed, whether the last tile overlaps the one before).
+
+    A kernel that changes memory in place must not compute a row twice: a smaller tile does the rest.
+    """
     if isinstance(extent, Batch):
         return 0.97 if rows > 1 else 1.0, rows > 1
     if extent < rows:
         return 0.0, False
     tiles = -(-extent // rows)
+    if in_place:
+        return (1.0 if extent % rows == 0 else 0.97 - 0.2 * rows / extent), False
     return extent / (tiles * rows), bool(extent % rows)
 
 

@@ -48,7 +48,7 @@ def suffix_of(program: Any) -> tuple[str, str]:
         case str():
             return "ll", ";"
         case _:
-            return type(program).__name__.lower(), "#"
+            return type(program).__name__.strip("_").lower(), "#"
 
 
 def program_text(program: Any) -> str:

@@ -94,13 +94,13 @@ class Model:
         The same program as long as the arguments stay the same; another optimiser starts with new state.
         Without one, that of before is used, or Adam.
         """
-        import graphc
+        from graphc.pipeline import compile_training
 
         if optimizer is None:
             optimizer = self._training.optimizer if self._training is not None else Adam()
         wanted = (id(optimizer), threads, seed)
         if wanted != self._compiled_for:
-            self._training = graphc.compile_training(
+            self._training = compile_training(
                 self.loss, optimizer=optimizer, metrics=self.metrics, threads=threads, seed=seed
             )
             self._compiled_for = wanted
@@ -181,11 +181,11 @@ class Model:
 
     def _compiled(self, purpose: str, outputs: Any, threads: int | None) -> Any:
         """The inference program for a purpose, compiled when it is first needed."""
-        import graphc
+        from graphc.pipeline import compile_inference
 
         key = purpose, threads
         if key not in self._inference:
-            self._inference[key] = graphc.compile_inference(outputs, threads=threads)
+            self._inference[key] = compile_inference(outputs, threads=threads)
         return self._inference[key]
 
 

@@ -20,15 +20,14 @@ def is_classifier(candidate: Any) -> bool:
     return all(hasattr(candidate, field) for field in FIELDS)
 
 
-def classifier_of(path: Path, image_shape: tuple[int, int, int], classes: int) -> Any:
+def classifier_of(path: Path, **offered: Any) -> Any:
     """The classifier that a file calls `model`, or that its function `model` returns.
 
-    The function is given those of image_shape and classes that it has parameters for. Raises GraphcError with
-    the line of the file where its own code failed.
+    The function is given what is offered (image_shape, classes) as far as it has parameters for it.
+    Raises GraphcError with the line of the file where its own code failed.
     """
     if not path.is_file():
         raise GraphcError(f"{path} does not exist")
-    offered = {"image_shape": image_shape, "classes": classes}
     try:
         model = runpy.run_path(str(path)).get("model")
         if callable(model) and not is_classifier(model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from graphc.autodiff.adjoint import Application, applied
+from graphc.autodiff.application import Application, applied
 from graphc.ops.formula import FloorDiv, Mod, ge
 from graphc.ops.operator import Max, Operator, Sum, axes, axis, extent, op
 from graphc.ops.scalars import maximum, sigmoid, softplus, tanh

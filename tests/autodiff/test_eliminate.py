@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from graphc.autodiff.adjoint import Application, adjoint
+from graphc.autodiff.adjoint import adjoint
+from graphc.autodiff.application import Application
 from graphc.autodiff.eliminate import eliminate
 from graphc.ops.evaluate import evaluate
 from graphc.ops.formula import (
@@ -191,7 +192,7 @@ def solve(
     return eliminate(Read(tensor_symbol("X"), *index), shape, make(axes), make(over), conditions)
 
 
-n, y, x, r, j, c = (index_symbol(s) for s in "n y x r j c".split())
+n, y, x, r, j, c = map(index_symbol, "nyxrjc")
 
 
 def text(elimination) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-
 from graphc.autodiff.backward import gradients, hessian_vector_product, jvp, vjp
 from graphc.errors import DerivativeError, GraphError
 from graphc.graph.builder import Builder
@@ -18,7 +17,7 @@ N = 3
 
 
 def spread(shape, rng):
-    """Values that are well apart from each other and from zero, so that maxima and kinks are not at a difference."""
+    """Values well apart from each other and from zero, so that no kink lies between differences."""
     size = int(np.prod(shape))
     return (rng.permutation(size).reshape(shape) - size / 2 + 0.25) / max(size / 4, 1)
 
@@ -202,6 +201,19 @@ def test_contributions_of_several_readers_are_added() -> None:
     graph, (g,) = gradients(builder.graph((loss,)), loss, (x,))
     got = interpret(graph, {"X": np.array([[1.0, -2.0]])}).values[g]
     np.testing.assert_allclose(got, [[3, -3]])
+
+
+def test_second_order_of_values_that_share_one_gradient() -> None:
+    builder = Builder()
+    a, b = builder.input("A", f.tensor(BATCH, 2)), builder.input("B", f.tensor(BATCH, 2))
+    v, w = builder.input("v", a.type), builder.input("w", b.type)
+    loss = builder.apply(f.squared_norm, (builder.apply(f.add, (a, b)),))
+    graph, (ha, hb) = hessian_vector_product(builder.graph((loss,)), loss, (a, b), (v, w))
+    verify(graph)
+    data = {"A": np.ones((1, 2)), "B": np.ones((1, 2)), "v": np.array([[1.0, 2]]), "w": np.array([[3.0, 5]])}
+    values = interpret(graph, data).values
+    np.testing.assert_allclose(values[ha], [[8, 14]])
+    np.testing.assert_allclose(values[hb], [[8, 14]])
 
 
 def test_gradient_of_an_inner_value_and_of_the_loss_itself() -> None:

@@ -138,7 +138,7 @@ def test_dense_computes_and_checks() -> None:
     x = np.linspace(-3, 3, 8, dtype=np.float32).reshape(2, 4)
     y = x @ layer_weight(layer, x).T + 0.5
     np.testing.assert_allclose(run(layer(x4()), x), np.where(y > 0, y, 0.1 * y), rtol=1e-5)
-    with pytest.raises(ShapeError, match="linear: declared for 784 input features, but the input .* has 4"):
+    with pytest.raises(ShapeError, match=r"linear: declared for 784 input features, but the input .* has 4"):
         nn.Linear(784, 3)(x4())
     assert nn.Linear(4, 3)(x4()).shape == nn.Linear(3)(x4()).shape == (BATCH, 3)
     with pytest.raises(ShapeError, match="units must be a positive integer, got 0"):

@@ -470,14 +470,18 @@ LABELS = TensorType((BATCH,), DType.INT64)
         ),
         (
             movement.reshape, (IMAGE,), {"shape": (108,)},
-            "reshape: (N, 3, 4, 9) cannot become (108,): the batch axis must be kept\n  hint: name it: (gc.BATCH, ...)",
+            "reshape: (N, 3, 4, 9) cannot become (108,): the batch axis must be kept\n"
+            "  hint: name it: (gc.BATCH, ...)",
         ),
         (
             movement.permute, (IMAGE,), {"order": (0, 1, 1, 2)},
             "permute: order (0, 1, 1, 2) must name each of the 4 axes of (N, 3, 4, 9) once\n"
             "  hint: for example (3, 2, 1, 0)",
         ),
-        (reductions.sum, (TensorType((4, 3)),), {"axis": 2}, "sum: axis 2 does not exist in a tensor with 2 axes"),
+        (
+            reductions.sum, (TensorType((4, 3)),), {"axis": 2},
+            "sum: axis 2 does not exist in a tensor with 2 axes",
+        ),
         (
             losses.mse, (TensorType((BATCH, 1)), TensorType((BATCH,))), {},
             "mse: prediction has shape (N, 1) but target has shape (N,)\n"

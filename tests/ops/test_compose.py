@@ -8,6 +8,7 @@ import sympy as sp
 
 from graphc.errors import LoweringError
 from graphc.ops.compose import (
+    decide_conditions,
     drop_idle_axes,
     inline,
     is_constant,
@@ -30,6 +31,7 @@ from graphc.ops.formula import (
     N,
     Read,
     Where,
+    divides,
     eq,
     formula,
     ge,
@@ -198,6 +200,25 @@ def test_idle_axes() -> None:
     assert drop_idle_axes(limited) is limited
     busy = CONSUMERS["matrix"]
     assert drop_idle_axes(busy) is busy
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (ge(sp.S(0)), "X[n, i]"),
+        (ge(sp.S(-1)), "B[i]"),
+        (lt(1, 1), "B[i]"),
+        (le(1, 1), "X[n, i]"),
+        (eq(1, 2), "B[i]"),
+        (divides(2, 4), "X[n, i]"),
+        (divides(2, 3), "B[i]"),
+        (ge(COLUMN), "(i >= 0 ? X[n, i] : B[i])"),
+    ],
+)
+def test_decided_conditions(condition: sp.Expr, expected: str) -> None:
+    f = decide_conditions(formula(ROWS, Where(condition, Read(X, N_AXIS, COLUMN), Read(B, COLUMN))))
+    assert str(f) == f"out[n,i] = {expected}"
+    assert set(f.operands) == {name for name in "XB" if name in expected}
 
 
 def test_keys_of_applications() -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import graphc
+from graphc import pipeline
 from graphc.errors import DataError, GraphcError, InputError
 from graphc.train.optimisers import SGD
 from graphc.train.progress import Progress
@@ -49,8 +49,8 @@ Y = 3 * X
 @pytest.fixture
 def linear(monkeypatch):
     linear = Linear()
-    monkeypatch.setattr(graphc, "compile_training", linear.compile_training, raising=False)
-    monkeypatch.setattr(graphc, "compile_inference", linear.compile_inference, raising=False)
+    monkeypatch.setattr(pipeline, "compile_training", linear.compile_training)
+    monkeypatch.setattr(pipeline, "compile_inference", linear.compile_inference)
     return linear
 
 

@@ -13,7 +13,7 @@ empty = dict.fromkeys("images labels logits loss accuracy".split())
 def load(tmp_path, text):
     path = tmp_path / "mine.py"
     path.write_text(text)
-    return classifier_of(path, (1, 8, 8), 10)
+    return classifier_of(path, image_shape=(1, 8, 8), classes=10)
 
 
 def test_a_classifier_is_what_has_all_the_tensors():
@@ -59,4 +59,4 @@ def test_errors_of_the_engine_pass_unchanged(tmp_path):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(GraphcError, match=r"absent\.py does not exist"):
-        classifier_of(tmp_path / "absent.py", (1, 8, 8), 10)
+        classifier_of(tmp_path / "absent.py")

@@ -68,7 +68,14 @@ def store_or_recompute(
     recomputed = _sink_side(forward, needed, batch, overrides)
     relevant = _relevant(forward, needed, recomputed)
     return tuple(
-        _decision(forward[v], v not in recomputed, v in overrides, batch) for v in forward if v in relevant
+        Decision(
+            v,
+            v not in recomputed,
+            "asked for" if v in overrides else _reason(forward[v], v not in recomputed, forward, relevant),
+            size_in_bytes(v, batch),
+        )
+        for v in forward
+        if v in relevant
     )
 
 
@@ -122,17 +129,14 @@ def _relevant(forward: dict[Value, Node], needed: set[Value], recomputed: set[Va
     return found
 
 
-def _decision(node: Node, stored: bool, forced: bool, batch: int) -> Decision:
-    size = size_in_bytes(node.output, batch)
-    work = operations(node.formula.body)
-    if forced:
-        reason = "asked for"
-    elif stored and node.formula.reduction is not None:
-        reason = f"a reduction ({node.formula.reduction}) is never recomputed"
-    elif stored:
-        reason = (
-            f"{work.total} operations for each element cost more than {node.output.type.dtype.bytes} bytes"
-        )
-    else:
-        reason = f"{work.total} operations for each element from values that are there anyway"
-    return Decision(node.output, stored, reason, size)
+def _reason(node: Node, stored: bool, forward: dict[Value, Node], relevant: set[Value]) -> str:
+    """Why a value is stored or recomputed, in words."""
+    work = operations(node.formula.body).total
+    if not stored:
+        return f"{work} operations for each element, from values that are there anyway"
+    if node.formula.reduction is not None:
+        return f"a reduction ({node.formula.reduction}) is never recomputed"
+    absent = [str(v) for v in dict.fromkeys(node.inputs) if v in forward and v not in relevant]
+    if absent:
+        return f"to recompute it, {' and '.join(absent)} would have to be stored instead"
+    return f"{work} operations for each element cost more than {node.output.type.dtype.bytes} bytes"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from graphc.graph.ir import Graph, Node, Value
 from graphc.graph.passes.eliminate_dead_code import eliminate_dead_code
 from graphc.graph.rewriting import exchange, inline_producer, inlining_needs_guard, rewire, why_not_inlined
-from graphc.ops.compose import drop_idle_axes, is_constant, is_identity_read
+from graphc.ops.compose import decide_conditions, drop_idle_axes, is_constant, is_identity_read
 from graphc.passes import remark
 
 
@@ -37,7 +37,8 @@ def fold_constants(graph: Graph) -> Graph:
 
 def _fold(node: Node, constants: dict[Value, Node]) -> Node:
     for v in dict.fromkeys(node.inputs):
-        if v not in constants:
+        # folding one constant may have removed the read of another: 0·x reads nothing
+        if v not in constants or v not in node.inputs:
             continue
         reason = why_not_inlined(node, constants[v])
         if reason is None and inlining_needs_guard(node, constants[v]):
@@ -46,8 +47,11 @@ def _fold(node: Node, constants: dict[Value, Node]) -> Node:
             node = inline_producer(node, constants[v])
         else:
             remark(str(node.output), f"constant {v} not folded: {reason}")
-    formula = drop_idle_axes(node.formula)
-    return node if formula is node.formula else replace(node, formula=formula)
+    formula = drop_idle_axes(decide_conditions(node.formula))
+    if formula is node.formula:
+        return node
+    values = dict(zip(node.formula.operands, node.inputs, strict=True))
+    return replace(node, formula=formula, inputs=tuple(values[o] for o in formula.operands))
 
 
 def _copied(node: Node) -> Value | None:

@@ -24,7 +24,7 @@ def shift_exponential_sums(graph: Graph) -> Graph:
     shifted already, or of which one reader has no use for a shift, stays as it is.
     """
     for node in graph.nodes:
-        shifted = _shift(graph, node)
+        shifted = _shift(graph, node) if node.formula.reduction == "sum" else None
         if shifted is not None:
             remark(str(node.output), "the sum of exponentials was shifted by the largest exponent")
             graph = shifted
@@ -33,9 +33,9 @@ def shift_exponential_sums(graph: Graph) -> Graph:
 
 def _shift(graph: Graph, original: Node) -> Graph | None:
     """The graph with one sum shifted, or None where it is no sum of exponentials or must stay."""
-    producers = graph.producers()
-    if original.formula.reduction != "sum" or original.output in graph.results:
+    if original.output in graph.results:
         return None
+    producers = graph.producers()
     total = _sum_of_exponentials(original, producers)
     if total is None:
         return None
@@ -77,7 +77,9 @@ def _sum_of_exponentials(node: Node, producers: dict[Value, Node]) -> Node | Non
     if exponent_of_sum(node.formula) is not None:
         return node
     for v in dict.fromkeys(node.inputs):
-        if v in producers and why_not_inlined(node, producers[v]) is None:
+        if v not in producers or not has_exponential(producers[v].formula):
+            continue
+        if why_not_inlined(node, producers[v]) is None:
             together = inline_producer(node, producers[v], trusted=True)
             if exponent_of_sum(together.formula) is not None:
                 return together
@@ -104,6 +106,6 @@ def _with_exponentials(consumer: Node, total: Value, producers: dict[Value, Node
         producer = producers.get(values[operand])
         if producer is None or producer.output == total or not has_exponential(producer.formula):
             continue
-        if why_not_inlined(consumer, producer) is None:
+        if producer.output in consumer.inputs and why_not_inlined(consumer, producer) is None:
             consumer = inline_producer(consumer, producer, trusted=True)
     return consumer

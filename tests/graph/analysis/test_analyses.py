@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import sympy as sp
 
 from graphc.errors import GraphError
 from graphc.graph.analysis.cost import cost
@@ -14,8 +15,16 @@ from graphc.graph.analysis.topology import ancestors, descendants, longest_path,
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Value
 from graphc.ops.cost import Polynomial, bytes_of, operations
+from graphc.ops.operator import op
+from graphc.ops.scalars import tanh
 from graphc.types import BATCH, TensorType
 from tests.strategies import add, conv, dense, hyperbolic, logistic, multiply, relu, row_mean, softmax, spread
+
+
+@op
+def five_functions(X):
+    x = X[...]
+    return sp.exp(x) + sp.sin(x) + sp.cos(x) + sp.erf(x) + tanh(x)
 
 
 def diamond() -> tuple[Graph, dict[str, Value]]:
@@ -158,7 +167,9 @@ def test_the_cheapest_place_to_cut_is_found() -> None:
     r = builder.apply(relu, (d,))
     t = builder.apply(hyperbolic, (r,))
     graph = builder.graph([builder.apply(multiply, (t, r), origin=t.id)])
-    assert [(found.value, found.stored) for found in store_or_recompute(graph, 8)] == [(r, True), (t, False)]
+    first, second = store_or_recompute(graph, 8)
+    assert (first.value, first.stored, second.value, second.stored) == (r, True, t, False)
+    assert first.reason == f"to recompute it, {d} would have to be stored instead"
 
 
 def test_a_wide_value_is_recomputed_from_a_narrow_one() -> None:
@@ -183,4 +194,16 @@ def test_expensive_values_are_stored() -> None:
     graph = builder.graph([builder.apply(multiply, (chain, chain), origin=chain.id)])
     decisions = store_or_recompute(graph, batch=8)
     assert [(d.value, d.stored) for d in decisions] == [(chain, True)]
-    assert "cost more than 4 bytes" in decisions[0].reason
+    assert decisions[0].reason.startswith("to recompute it, ")
+
+
+def test_work_is_weighed_against_memory() -> None:
+    """The value before is there anyway, and still the expensive one after it is stored."""
+    builder = Builder()
+    x = builder.input("x", TensorType((BATCH, 64)))
+    before = builder.apply(dense, (x, builder.parameter("w", TensorType((64, 64)))))
+    after = builder.apply(five_functions, (before,))
+    graph = builder.graph([builder.apply(multiply, (after, before), origin=after.id)])
+    first, second = store_or_recompute(graph, 8)
+    assert (first.value, first.stored, second.value, second.stored) == (before, True, after, True)
+    assert second.reason == "9 operations for each element cost more than 4 bytes"

@@ -84,3 +84,19 @@ def test_a_constant_may_depend_on_its_axes() -> None:
     graph = build(lambda b, x: [b.apply(weighted, (x, b.apply(ramp, (x,))))], (BATCH, 4))
     folded = fold_constants(graph)
     assert [str(n.formula) for n in folded.nodes] == ["out[n] = Σ_{i<4} i·X[n, i]"]
+
+
+def test_conditions_on_numbers_are_decided() -> None:
+    """relu(0) is 0, and what is multiplied by it is no longer read."""
+
+    def body(b, x):
+        zero = b.apply(zeros_like, (x,))
+        rectified = b.apply(relu, (zero,))
+        return [
+            b.apply(relu, (b.apply(ones_like, (x,)),)),
+            b.apply(multiply, (zero, rectified)),
+            b.apply(multiply, (rectified, x)),
+        ]
+
+    folded = fold_constants(build(body, (BATCH, 4)))
+    assert [str(n.formula) for n in folded.nodes] == ["out[n,i] = 1", "out[n,i] = 0", "out[n,i] = 0"]
