@@ -168,13 +168,13 @@ class Torch:
 
 
 def burst(call: Callable[[], Any], seconds: float) -> dict[str, float]:
-    """Call after call for a while, each one timed."""
-    end = time.perf_counter() + WARM_UP
+    """Call after call for a while, each one timed; `own` are the processor seconds of all threads, warm-up included."""
+    own, end = time.process_time(), time.perf_counter() + WARM_UP
     call()
     while time.perf_counter() < end:
         call()
     times: list[float] = []
-    own, end = time.process_time(), time.perf_counter() + seconds
+    end = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
         start = time.perf_counter()
         call()

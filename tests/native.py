@@ -18,8 +18,8 @@ from graphc.passes import History, run
 from graphc.pipeline import SIMPLE, STABLE, lowering_passes, verify
 from graphc.runtime.executable import Executable
 from graphc.runtime.jit import compile_ir
-from graphc.schedule.arrange import arrange, restore
-from graphc.types import BATCH, Batch, DType, TensorType
+from graphc.schedule.arrange import arrange
+from graphc.types import DType, TensorType
 
 Array = np.ndarray
 Arrays = Mapping[str, Array]

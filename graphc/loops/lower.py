@@ -17,12 +17,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from graphc.loops.access import buffer_of, load, physical
-from graphc.loops.freeze import Scope, freeze, freeze_condition, freeze_test
+from graphc.loops.freeze import Scope, freeze, freeze_condition, freeze_index, freeze_test
 from graphc.loops.index import (
     UNBOUNDED,
     Element,
     Index,
     Range,
+    bounds,
     constant,
     maximum,
     minimum,
@@ -53,7 +54,8 @@ from graphc.loops.ir import (
 )
 from graphc.loops.nests import Nest, Pass, nests
 from graphc.loops.rewrite import substitute
-from graphc.ops.formula import Formula
+from graphc.ops.formula import Formula, reads
+from graphc.ops.structure import product
 from graphc.schedule.program import Kernel, Memory
 from graphc.schedule.tiling import Tile, choose_tile
 from graphc.target import Target
@@ -336,6 +338,7 @@ class _NestLowering:
                     stop[var] = minimum(stop[var], bound, scope.ranges)
             else:
                 rest.append(c)
+        self._skip_zeros(scope, names, extents, start, stop)
         tile_vars = {self.tile.row, self.kernel.lane}
         for n in names:
             moved = start[n].variables() | stop[n].variables()
@@ -343,6 +346,35 @@ class _NestLowering:
                 # bounds that differ between the rows of one tile cannot be loop bounds
                 return self._unclipped(sweep, names)
         return [(n, start[n], stop[n], step[n], guards[n]) for n in names], rest
+
+    def _skip_zeros(
+        self, scope: Scope, names: list[str], extents: Mapping[str, Extent], start: dict[str, Index], stop: dict[str, Index]
+    ) -> None:
+        """Where a factor of every product is outside its tensor, and so zero, iterations are left out."""
+        form = product(self.first)
+        if form is None or self.kernel.lane_reduces:
+            return
+        factors = {name for name, _ in form.factors if name is not None}
+        for r in reads(self.first):
+            if r.name not in factors or r.name not in self.memories:
+                continue
+            for axis, e in enumerate(r.index):
+                size = self.memories[r.name].value.type.shape[axis]
+                index = freeze_index(e, scope)
+                inside = [n for n in names if index.uses(n)]
+                if isinstance(size, Batch) or len(inside) != 1 or index.uses(str(self.tile.row)) or index.elements():
+                    continue
+                var = inside[0]
+                k = index.coefficient(var)
+                others = index - variable(var) * k
+                low, high = bounds(index, scope.ranges)
+                if abs(k) != 1 or others.uses(var) or others.uses(str(self.kernel.lane)) or isinstance(extents[var], Batch):
+                    continue
+                first, last = (others * -1, constant(size) - others) if k > 0 else (others - (size - 1), others + 1)
+                if (low < 0 and k > 0) or (high >= size and k < 0):
+                    start[var] = maximum(start[var], first, scope.ranges)
+                if (high >= size and k > 0) or (low < 0 and k < 0):
+                    stop[var] = minimum(stop[var], last, scope.ranges)
 
     def _unclipped(
         self, sweep: Pass, names: list[str]
