@@ -41,7 +41,7 @@ REST = 0.02
 """Seconds between bursts: idle threads of the one framework have then stopped watching for work."""
 
 DISTURBED = 0.08
-"""The share of the machine that others may use during a burst."""
+"""The share of the processors that others may use during a burst."""
 
 
 @dataclass(slots=True)
@@ -72,10 +72,15 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """How many times longer the faster torch takes: the median over the rounds, each a pair of neighbours."""
+        """How many times longer the faster torch takes: the median over the rounds."""
         best = min(self.others, key=self.median)
         pairs = zip(self.medians[best], self.medians["graphc"], strict=True)
         return statistics.median(theirs / ours for theirs, ours in pairs)
+
+    @property
+    def ratio_of_fastest(self) -> float:
+        """The same of the fastest calls, which others disturb least."""
+        return min(self.fastest[f] for f in self.others) / self.fastest["graphc"]
 
 
 class Worker:
@@ -83,7 +88,7 @@ class Worker:
 
     def __init__(self, framework: str, threads: int) -> None:
         self.framework = framework
-        processors = choose_processors(threads)
+        self.processors = processors = choose_processors(threads)
         numbers = {v: str(threads) for v in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py"), framework, str(threads)],
@@ -139,9 +144,7 @@ def measure(task: Task, threads: int, rounds: int, patience: float) -> tuple[lis
     try:
         with tempfile.TemporaryDirectory() as folder:
             parameters = f"{folder}/parameters.npz"
-            built = {
-                f: w.ask(do="build", task=task.name, parameters=parameters) for f, w in workers.items()
-            }
+            built = {f: w.ask(do="build", task=task.name, parameters=parameters) for f, w in workers.items()}
             results = {}
             for f, w in workers.items():
                 file = f"{folder}/{f}.npz"
@@ -169,10 +172,10 @@ def _undisturbed(worker: Worker, row: Row, patience: float) -> dict[str, float]:
     """One burst on a quiet machine; after `patience` seconds, one on the machine as it is."""
     end = time.monotonic() + patience
     while True:
-        wait_until_quiet(max(0.0, end - time.monotonic()))
-        before = usage()
+        wait_until_quiet(worker.processors, max(0.0, end - time.monotonic()))
+        before = usage(worker.processors)
         burst = worker.ask(do="run", what=row.mode, seconds=BURST)
-        disturbed = disturbance(before, usage(), burst["own"]) > DISTURBED
+        disturbed = disturbance(before, usage(worker.processors), burst["own"]) > DISTURBED
         time.sleep(REST)
         if not disturbed or time.monotonic() > end:
             row.disturbed += disturbed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,30 +20,39 @@ class Usage:
     busy: float
 
 
-def usage() -> Usage | None:
-    """Of all processors together; None where the system does not tell."""
+def usage(processors: Collection[int]) -> Usage | None:
+    """Of some logical processors together; None where the system does not tell."""
+    ticks = 1.0 / os.sysconf("SC_CLK_TCK")
+    total = busy = 0.0
     try:
-        fields = [int(v) for v in STAT.read_text().split("\n", 1)[0].split()[1:9]]
+        for line in STAT.read_text().splitlines():
+            name, *counts = line.split()
+            if name.startswith("cpu") and name[3:].isdecimal() and int(name[3:]) in processors:
+                user, nice, system, idle, waiting, *rest = map(int, counts[:8])
+                used = user + nice + system + sum(rest)
+                busy += used * ticks
+                total += (used + idle + waiting) * ticks
     except (OSError, ValueError):
         return None
-    ticks = float(os.sysconf("SC_CLK_TCK"))
-    return Usage(sum(fields) / ticks, (sum(fields) - fields[3] - fields[4]) / ticks)
+    return Usage(total, busy)
 
 
 def disturbance(before: Usage | None, after: Usage | None, own: float = 0.0) -> float:
-    """The share of the machine that others used in between; `own` are the processor seconds of the measured."""
+    """The share of the processors that others used in between; `own` are seconds that do not count."""
     if before is None or after is None or after.total <= before.total:
         return 0.0
     return max(0.0, (after.busy - before.busy - own) / (after.total - before.total))
 
 
-def wait_until_quiet(patience: float, limit: float = 0.1, sample: float = 0.06) -> bool:
-    """Whether others left the machine alone for a moment within `patience` seconds."""
+def wait_until_quiet(
+    processors: Collection[int], patience: float, limit: float = 0.1, sample: float = 0.06
+) -> bool:
+    """Whether others left the processors alone for a moment within `patience` seconds."""
     end = time.monotonic() + patience
     while True:
-        before = usage()
+        before = usage(processors)
         time.sleep(sample)
-        if disturbance(before, usage()) < limit:
+        if disturbance(before, usage(processors)) < limit:
             return True
         if time.monotonic() > end:
             return False

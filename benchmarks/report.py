@@ -19,7 +19,7 @@ def summary(rows: Sequence[Row], versions: Sequence[str], machine: str, rounds: 
     disturbed = sum(r.disturbed for r in rows)
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine}; {', '.join(versions)}; {rounds} rounds. "
-        f"{disturbed} of {bursts} bursts ran while other processes used the machine."
+        f"{disturbed} of {bursts} bursts were disturbed by other processes."
     )
 
 
@@ -33,10 +33,11 @@ def table(rows: Sequence[Row]) -> str:
             f"{1e3 * r.median(f):.3f} ({1e3 * r.fastest[f]:.3f})" if f in r.medians else ""
             for f in frameworks
         ]
+        ratio = f"**{r.ratio:.2f}** ({r.ratio_of_fastest:.2f})"
         rate = r.task.flops[r.mode] / r.median("graphc") / 1e9
         lines.append(
             [
-                f"{r.task.name} {MODES[r.mode]}", str(r.threads), *times, f"**{r.ratio:.2f}**",
+                f"{r.task.name} {MODES[r.mode]}", str(r.threads), *times, ratio,
                 f"{rate:.0f}", f"{r.compile_seconds:.2f} s",
             ]
         )  # fmt: skip
@@ -44,7 +45,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def write(page: Path, mark: str, text: str) -> None:
-    """Replace what stands between `<!-- mark -->` and `<!-- end mark -->`. Raises ValueError without the two."""
+    """Replace what stands between `<!-- mark -->` and `<!-- end mark -->`. Raises ValueError without them."""
     old = page.read_text(encoding="utf-8")
     begin, end = f"<!-- {mark} -->", f"<!-- end {mark} -->"
     if old.count(begin) != 1 or old.count(end) != 1:

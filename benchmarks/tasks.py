@@ -17,7 +17,7 @@ CHECKED_STEPS = 5
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A network at a batch size. `network` is a model of graphc.models; torch has its twin in `torch_network`."""
+    """A network at a batch size. `network` is a model of graphc.models; worker.py has its twin in torch."""
 
     name: str
     network: str

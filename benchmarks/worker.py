@@ -1,8 +1,8 @@
 """One framework in a process of its own, answering one JSON line on stdout for each on stdin.
 
     {"do": "build", "task": "mlp64", "parameters": "file.npz"}   -> {"seconds": {...}, "version": "...", ...}
-    {"do": "check", "results": "file.npz"}                       -> {}   losses, logits and parameters in the file
-    {"do": "run", "what": "train", "seconds": 0.12}              -> {"median": s, "fastest": s, "calls": n, "own": s}
+    {"do": "check", "results": "file.npz"}                       -> {}   numbers in the file
+    {"do": "run", "what": "train", "seconds": 0.12}              -> {"median": ..., "own": ..., ...}
 
 Started by compare.py, which sets the number of threads in the environment and pins the process.
 """
@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.tasks import CHECKED_STEPS, LEARNING_RATE, MOMENTUM, TASKS, Task, batches  # noqa: E402
+from benchmarks.tasks import CHECKED_STEPS, LEARNING_RATE, MOMENTUM, TASKS, Task, batches
 
 WARM_UP = 0.04
 """Seconds of calls before a burst is timed."""
@@ -168,7 +168,7 @@ class Torch:
 
 
 def burst(call: Callable[[], Any], seconds: float) -> dict[str, float]:
-    """Call after call for a while, each one timed; `own` are the processor seconds of all threads, warm-up included."""
+    """Call after call for a while, each one timed; `own` are processor seconds of all threads and calls."""
     own, end = time.process_time(), time.perf_counter() + WARM_UP
     call()
     while time.perf_counter() < end:

@@ -26,7 +26,6 @@ from graphc.ops.formula import eq as equals
 from graphc.ops.formula import where as choose
 from graphc.ops.operator import OPERATORS, Max, Min, Sample, Sum, axes, axis, extent, op
 from graphc.pipeline import compile_inference, compile_training
-
 from graphc.train.optimisers import SGD, Adam, AdamW, Momentum
 from graphc.train.trainer import Model
 from graphc.types import BATCH, DType

@@ -9,7 +9,7 @@ early.
 
 from __future__ import annotations
 
-from graphc.codegen.target import X86
+from graphc.target import X86
 
 LINE = 64
 ROUND, YIELD, BYTES = LINE, 2 * LINE, 3 * LINE

@@ -14,11 +14,10 @@ from collections.abc import Mapping, Sequence
 from graphc.codegen.barrier import BARRIER, DECLARATIONS
 from graphc.codegen.spelling import SCALAR, identifier
 from graphc.codegen.statements import body, stored
-from graphc.codegen.target import X86, Target
 from graphc.codegen.writer import Writer
 from graphc.errors import GraphcError, LoweringError
 from graphc.loops.ir import Barrier, Call, Function, Guard, Step
-
+from graphc.target import X86, Target
 
 # Numbers below the smallest normal one count as zero inside a step: a dead unit's momentum decays through them, and
 # the processor is dozens of times slower with them than with any other number.

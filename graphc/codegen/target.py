@@ -1,19 +1,17 @@
-"""The processor that code is generated for: instruction set, vector registers, caches."""
+"""The processor at hand: what LLVM and the system say of it."""
 
 from __future__ import annotations
 
 import os
-import platform
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import llvmlite.binding as llvm
 
 from graphc.errors import LoweringError
-from graphc.types import DType
+from graphc.target import AVX2, AVX512, GENERIC, TARGETS, X86, Target
 
-X86 = platform.machine().lower() in ("x86_64", "amd64")
 _REQUIRED = {
     "avx512": frozenset(("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx2", "fma", "bmi2")),
     "avx2": frozenset(("avx2", "fma", "bmi2")),
@@ -21,50 +19,17 @@ _REQUIRED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A processor as the compiler sees it.
-
-    `cpu` and `features` are in LLVM's spelling, `registers` counts vector registers of `vector_bits` bits,
-    caches are in bytes: l1 and l2 of one core, l3 shared.
-    """
-
-    name: str
-    cpu: str
-    features: str
-    vector_bits: int
-    registers: int
-    l1: int = 32 << 10
-    l2: int = 512 << 10
-    l3: int = 16 << 20
-
-    def lanes(self, dtype: DType) -> int:
-        """Elements of one vector register."""
-        return self.vector_bits // dtype.bits
-
-    @property
-    def fused(self) -> bool:
-        """Whether a * b + c with one rounding is an instruction."""
-        return self.name in ("avx512", "avx2") or not X86 or "+fma," in f"{self.features},"
-
-    @property
-    def runs_here(self) -> bool:
-        """Whether this machine's processor executes all of the target's instructions."""
-        wanted = _REQUIRED.get(self.name, frozenset()) | {
-            feature[1:] for feature in self.features.split(",") if feature.startswith("+")
-        }
-        return wanted <= _host_features() if X86 else self.name == "generic"
-
-
 @lru_cache(maxsize=1)
 def _host_features() -> frozenset[str]:
     return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
 
 
-AVX512 = Target("avx512", "x86-64-v4", "", 512, 32)
-AVX2 = Target("avx2", "x86-64-v3", "", 256, 16)
-GENERIC = Target("generic", "x86-64", "", 128, 16) if X86 else Target("generic", "generic", "", 128, 32)
-TARGETS = {target.name: target for target in (AVX512, AVX2, GENERIC)}
+def runs_here(target: Target) -> bool:
+    """Whether this machine's processor executes all of a target's instructions."""
+    wanted = _REQUIRED.get(target.name, frozenset()) | {
+        feature[1:] for feature in target.features.split(",") if feature.startswith("+")
+    }
+    return wanted <= _host_features() if X86 else target.name == "generic"
 
 
 def host() -> Target:
@@ -85,7 +50,7 @@ def _host(wanted: str) -> Target:
                 hint="unset it to use the processor at hand",
             )
         chosen = TARGETS[wanted]
-        if not chosen.runs_here:
+        if not runs_here(chosen):
             missing = ", ".join(sorted(_REQUIRED[wanted] - _host_features())) or "another architecture"
             raise LoweringError(
                 f"GRAPHC_TARGET is {wanted!r}, but this processor ({llvm.get_host_cpu_name()}) "
@@ -93,7 +58,7 @@ def _host(wanted: str) -> Target:
                 hint="unset it to use the processor at hand, or ask for 'generic'",
             )
         return replace(chosen, l1=l1, l2=l2, l3=l3)
-    best = next(target for target in (AVX512, AVX2, GENERIC) if target.runs_here)
+    best = next(target for target in (AVX512, AVX2, GENERIC) if runs_here(target))
     features = str(llvm.get_host_cpu_features().flatten())
     return replace(best, cpu=llvm.get_host_cpu_name(), features=features, l1=l1, l2=l2, l3=l3)
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from graphc.codegen.spelling import identifier
-from graphc.codegen.target import Target
 from graphc.errors import LoweringError
 from graphc.loops.index import UNBOUNDED, Range
 from graphc.loops.ir import Buffer, ElementType
+from graphc.target import Target
 
 
 @dataclass(frozen=True, slots=True)

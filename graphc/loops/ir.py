@@ -136,10 +136,10 @@ class Cell:
 
 
 UNARY = frozenset(
-    "neg abs sqrt rint floor exp log expm1 log1p tanh erf sigmoid softplus sin cos not".split()
+    ["neg", "abs", "sqrt", "rint", "floor", "exp", "log", "expm1", "log1p", "tanh", "erf", "sigmoid", "softplus", "sin", "cos", "not"]
 )
-BINARY = frozenset("add sub mul div min max pow copysign and or shl ashr".split())
-COMPARISONS = frozenset("lt le eq".split())
+BINARY = frozenset(["add", "sub", "mul", "div", "min", "max", "pow", "copysign", "and", "or", "shl", "ashr"])
+COMPARISONS = frozenset(["lt", "le", "eq"])
 REDUCTIONS = {"sum": "add", "max": "max", "min": "min", "prod": "mul"}
 
 

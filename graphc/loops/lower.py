@@ -304,8 +304,9 @@ class _NestLowering:
         self, sweep: Pass, order: tuple[str, ...], scope: Scope
     ) -> tuple[list[tuple[str, Index, Index, int, list[Condition]]], list[object]]:
         """Loops of the reduction with conditions turned into their bounds; conditions that depend on data remain."""
-        names = [n for n in order if n in dict(sweep.over)]
         extents = dict(sweep.over)
+        # loops of one iteration go outside: the innermost one is where sums are interleaved
+        names = sorted((n for n in order if n in extents), key=lambda n: extents[n] != 1)
         start = {n: constant(0) for n in names}
         stop = {n: variable("N") if isinstance(extents[n], Batch) else constant(extents[n]) for n in names}
         step = dict.fromkeys(names, 1)
@@ -464,7 +465,8 @@ def _interleaved(
     tile: _TileShape, once: tuple[Statement, ...], name: str, start: Index, stop: Index, known: dict[str, Range]
 ) -> tuple[Statement, ...]:
     """A loop of the reduction that takes `depth` iterations at a time into separate sums, and one for the rest."""
-    whole = quotient(stop - start, tile.depth, known) * tile.depth + start
+    # clipping can leave nothing, with the stop before the start
+    whole = quotient(maximum(stop - start, constant(0), known), tile.depth, known) * tile.depth + start
     several: list[Statement] = []
     for d in range(tile.depth):
         for s in substitute(once, {name: variable(name) + d}, known):

@@ -15,17 +15,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, update_wrapper
 from typing import Any, Protocol, overload
 
 import sympy as sp
+from sympy.core.expr import Expr
 
 from graphc.errors import DTypeError, GraphcError, ShapeError
 from graphc.ops.formula import (
     Axis,
     Cond,
-    Expr,
     Formula,
     Read,
     Reduce,
@@ -349,6 +349,8 @@ def _flatten(trace: _Trace, body: Expr, dtype: DType, taken: set[str]) -> tuple[
         return tuple(Axis(s, trace.extent(s)) for s in trace.axes if s in free)
 
     def emit(f: Formula, name: str) -> str:
+        declared = [o.name for o in trace.operands] + [s.name for s in statements]
+        f = replace(f, operands=tuple(n for n in declared if n in f.operands))
         statements.append(Statement(name, f, TensorType(f.shape, dtype)))
         return name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import sympy as sp
@@ -46,7 +47,7 @@ class _Printer(StrPrinter):  # type: ignore[misc]
         return f"{float(e):.9g}"
 
     def _print_Mul(self, e: Any) -> str:
-        return super()._print_Mul(e).replace("*", "·")
+        return re.sub(r"(?<!\*)\*(?!\*)", "·", super()._print_Mul(e))
 
     def _print_Pow(self, e: Any, rational: bool = False) -> str:
         if e.exp == -1:

@@ -57,6 +57,7 @@ class Executable:
         for name, array in arrays.items():
             if name in places:
                 table[places[name]] = array.__array_interface__["data"][0]
+                self._held[name] = array
         self._team.run(self._entry, self._table_address, batch, threads)
 
     def output(self, name: str, batch: int) -> Array:
@@ -68,7 +69,9 @@ class Executable:
 
     def scalar(self, name: str) -> float:
         """A rank-0 result of the last run."""
-        return float(self._view(self._memories[name], 1).reshape(-1)[0])
+        memory = self._memories[name]
+        array = self._held[name] if memory.role != "temporary" else self._view(memory, 1)
+        return float(array.reshape(-1)[0])
 
     def _view(self, memory: Memory, batch: int) -> Array:
         start = self._offsets[memory.name]

@@ -71,9 +71,9 @@ class Signature:
         wanted = np.dtype(value.type.dtype.numpy)
         array = np.asarray(given)
         if array.dtype == wanted:
-            return np.ascontiguousarray(array) if not array.flags.c_contiguous else array
+            return array if array.flags.c_contiguous else np.ascontiguousarray(array)
         if array.dtype.kind == wanted.kind == "f" or (array.dtype.kind in "iu" and wanted.kind == "i"):
-            return np.ascontiguousarray(array, dtype=wanted)
+            return np.asarray(array, dtype=wanted, order="C")
         if wanted.kind == "f":
             hint = f"convert it: x.astype('{wanted.name}')" + (", pixels also / 255" if array.dtype == np.uint8 else "")
         else:

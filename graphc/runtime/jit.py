@@ -13,8 +13,9 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from graphc.codegen.target import Target
+from graphc.codegen.target import runs_here
 from graphc.errors import LoweringError
+from graphc.target import Target
 
 _START = threading.Lock()
 
@@ -113,7 +114,7 @@ def compile_ir(text: str, target: Target, *, keep_assembly: bool = True) -> Nati
         lap("optimise")
         bitcode = module.as_bitcode() if keep_assembly else None
         engine = None
-        if target.runs_here:
+        if runs_here(target):
             engine = llvm.create_mcjit_compiler(module, machine)
             engine.finalize_object()
         lap("generate")

@@ -15,9 +15,9 @@ from time import perf_counter
 from typing import Any
 
 from graphc.codegen import barrier, team
-from graphc.codegen.target import GENERIC
 from graphc.errors import InputError
 from graphc.runtime.jit import Native, compile_ir
+from graphc.target import GENERIC
 
 CAPACITY = 256
 """The largest number of threads."""

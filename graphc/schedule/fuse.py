@@ -12,11 +12,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
+from graphc.errors import LoweringError
 from graphc.graph.analysis.order import stable_order
 from graphc.graph.ir import Graph, Node, Value
 from graphc.ops.formula import Axis, Formula, index_symbol, rename_axes, rename_operands
 from graphc.ops.structure import identity, reads_identity
 from graphc.schedule.program import Kernel, Stage
+from graphc.types import Batch
 
 LOWERING_NAMES = re.compile(r"N|acc|tile|once|t\d+|.*_[0blrtuv]")
 """Loop variables, register arrays and values that lowering makes: axes of these names are renamed."""
@@ -140,6 +142,9 @@ def _kernel(nodes: list[Node], stored: set[Value], in_place: dict[Value, Value])
     stores = tuple(
         (s.name, value_name(in_place.get(s.value, s.value))) for s in stages if s.value in stored
     )
+    for node in nodes:
+        if node.output in stored:
+            _check_batch(node)
     scopes = list(dict.fromkeys(n.scope for n in nodes if n.scope))
     return Kernel("", stages, stores, scope="+".join(scopes), location=nodes[0].location)
 
@@ -157,6 +162,16 @@ def _own(node: Node, axes: tuple[Axis, ...], memory: dict[Value, str]) -> Formul
     operands = dict(zip(node.formula.operands, node.inputs, strict=True))
     away = rename_operands(f, {o: f"~{o}" for o in operands})
     return rename_operands(away, {f"~{o}": memory[v] for o, v in operands.items()})
+
+
+def _check_batch(node: Node) -> None:
+    """Raises LoweringError for a value whose size is not linear in the batch."""
+    if sum(isinstance(e, Batch) for e in node.output.type.shape) > 1:
+        raise LoweringError(
+            f"{node.operator} is {node.output.type}: memory holds the batch on one axis only",
+            location=node.location, layer=node.scope,
+            hint="declare the inputs with a fixed number of samples: gc.input(name, (64, ...))",
+        )  # fmt: skip
 
 
 def _plain(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:

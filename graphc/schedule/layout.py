@@ -253,7 +253,7 @@ def _layout(plan: _Plan, name: str, halo: tuple[tuple[int, int], ...]) -> Layout
     batch = tuple(a for a, e in enumerate(value.type.shape) if isinstance(e, Batch) and a != lane)
     order = (*batch, *[a for a in rest if a not in batch and a != lane], lane)
     extent = value.type.shape[lane]
-    if batch and isinstance(extent, Batch) or isinstance(extent, Batch):
+    if (batch and isinstance(extent, Batch)) or isinstance(extent, Batch):
         return Layout(order, halo)
     lanes = plan.target.lanes(value.type.dtype)
     wide = extent + sum(halo[lane])

@@ -113,15 +113,17 @@ def _lines(found: list[Entry]) -> list[str]:
 
 
 def work_text(node: Node) -> str:
-    """`117,600 multiply-adds per image`, or the number of operations where nothing is multiplied and added."""
+    """`117,600 multiply-adds per sample`, or the number of operations where nothing is multiplied and added."""
     if product(node.formula) is not None:
         work, unit = volume(node.formula), "multiply-adds"
     else:
         work, unit = node_cost(node).flops, "operations"
+    if not work.coefficients:
+        return "no arithmetic"
     if len(work.coefficients) > 2:
         return f"{work} {unit}"
     if work.per_sample:
-        return f"{work.per_sample:,} {unit} per image"
+        return f"{work.per_sample:,} {unit} per sample"
     return f"{work.fixed:,} {unit}"
 
 

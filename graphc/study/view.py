@@ -101,8 +101,9 @@ def _llvm(compiled: Compiled, scope: str | None) -> str:
         return text
     parts = []
     for function, calls in functions_of(compiled.step, scope):
-        pattern = rf'^(?:;.*\n)*define [^\n]*@"?{re.escape(function.name)}"?\(.*?^\}}\n'
-        found = re.search(pattern, text, re.MULTILINE | re.DOTALL)
+        # the comment lines above, the definition, everything up to its closing brace
+        pattern = rf'^(?:;.*\n)*define .*@"?{re.escape(function.name)}"?\((?:.*\n)*?\}}\n'
+        found = re.search(pattern, text, re.MULTILINE)
         assert found is not None
         parts.append("".join(f"; {_call(c)}\n" for c in calls) + found.group())
     return "\n".join(parts)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from graphc.codegen.llvm import emit
-from graphc.codegen.target import GENERIC, host
+from graphc.codegen.target import host
 from graphc.loops.index import ZERO, constant, variable
 from graphc.loops.ir import Buffer, Call, For, Function, Load, Step, Store
 from graphc.runtime.jit import compile_ir
+from graphc.target import GENERIC
 from graphc.types import DType
 
 GUARD = 64

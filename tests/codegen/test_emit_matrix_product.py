@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from graphc.codegen.llvm import emit
-from graphc.codegen.target import AVX2, AVX512
 from graphc.loops.index import ZERO, constant, variable
 from graphc.loops.ir import (
     Accumulate,
@@ -24,6 +23,7 @@ from graphc.loops.ir import (
     Store,
 )
 from graphc.runtime.jit import compile_ir
+from graphc.target import AVX2, AVX512
 from graphc.types import DType
 
 F32 = DType.FLOAT32

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from graphc.codegen.llvm import emit
-from graphc.codegen.target import AVX2, AVX512
+from graphc.codegen.target import runs_here
 from graphc.errors import LoweringError
 from graphc.loops.index import ZERO, constant, variable
 from graphc.loops.ir import Barrier, Binary, Buffer, Call, Const, For, Function, Guard, Load, Step, Store
 from graphc.runtime.jit import compile_ir
+from graphc.target import AVX2, AVX512
 from graphc.types import BATCH, DType
 
 F32 = DType.FLOAT32
@@ -164,6 +165,6 @@ def test_512_bit_vectors_stay_whole_for_a_target_that_has_them():
     step = Step("s", (X, Y, OUT), (f,), (Call("f", ("x", "y", "out")),))
     native = compile_ir(emit(step, AVX512), AVX512)
     assert re.search(r"vmovups\s+\(.*%zmm\d+ \{%k\d\} \{z\}", native.assembly_of("f"))
-    if not AVX512.runs_here:
+    if not runs_here(AVX512):
         with pytest.raises(LoweringError, match="cannot run on this processor"):
             native.address("s")
