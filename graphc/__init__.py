@@ -14,9 +14,9 @@ from importlib import metadata
 
 from graphc import errors, models
 from graphc.dsl import functional, initialisers, nn
-from graphc.dsl.functional import *  # noqa: F403
+from graphc.dsl.functional import *
 from graphc.dsl.layers import Layer
-from graphc.dsl.nn import *  # noqa: F403
+from graphc.dsl.nn import *
 from graphc.dsl.parameter import Parameter, seed
 from graphc.dsl.tensor import Tensor, input
 from graphc.dsl.trace import trace
@@ -34,3 +34,11 @@ try:
     __version__ = metadata.version("graphc")
 except metadata.PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0.0.0"
+
+__all__ = [
+    *functional.__all__,
+    *nn.__all__,
+    *("BATCH DType GraphcError Layer Max Min Model OPERATORS Parameter SGD Adam AdamW Momentum Sample Sum Tensor".split()),
+    *("axes axis choose compile_inference compile_training equals errors extent functional initialisers".split()),
+    *("input models nn op scalars seed trace".split()),
+]

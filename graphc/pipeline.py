@@ -43,11 +43,12 @@ from graphc.loops.verifier import verify as verify_loops
 from graphc.ops.operator import Operator
 from graphc.passes import History, Named, Observer, run
 from graphc.runtime.executable import Executable
+from graphc.runtime.inputs import scalar_names
 from graphc.runtime.jit import compile_ir
 from graphc.runtime.programs import InferenceProgram, TrainingProgram
 from graphc.runtime.threads import default_threads
 from graphc.schedule.buffers import assign_buffers
-from graphc.schedule.fuse import fuse
+from graphc.schedule.fuse import fuse, with_own_names
 from graphc.schedule.layout import plan_layouts
 from graphc.schedule.program import Program
 from graphc.schedule.split import split_reductions
@@ -123,7 +124,8 @@ def update(graph: Graph, optimizer: Optimizer, trainable: Sequence[str]) -> Grap
     grads = graph.outputs[len(kept) :]
     builder = Builder(graph)
     dtype = graph.outputs[0].type.dtype
-    scalars = {name: builder.input(name, TensorType((), dtype)) for name in optimizer.scalars(1)}
+    names = scalar_names(optimizer.scalars(1), graph)
+    scalars = {name: builder.input(own, TensorType((), dtype)) for name, own in names.items()}
     updates: list[tuple[Value, Value]] = []
     for parameter, gradient in zip(parameters, grads, strict=True):
         scope = parameter.name.rpartition(".")[0].replace(".", "/")
@@ -152,6 +154,7 @@ class _Scheduled:
 
     @staticmethod
     def of(graph: Graph) -> _Scheduled:
+        graph = with_own_names(graph)
         return _Scheduled(graph, fuse(graph))
 
     def then(self, kernels: tuple[Any, ...]) -> _Scheduled:

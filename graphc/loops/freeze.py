@@ -163,7 +163,7 @@ def _freeze(e: sp.Expr, scope: Scope) -> Expression:
     dtype = scope.dtype
     if isinstance(e, Read):
         value = scope.access(e.name, tuple(freeze_index(i, scope) for i in e.index))
-        return value if value.dtype is dtype else Cast(value, dtype)  # type: ignore[arg-type]
+        return value if value.dtype is dtype else Cast(value, dtype)
     if isinstance(e, Where):
         return Select(freeze_test(e.args[0], scope), freeze(e.args[1], scope), freeze(e.args[2], scope))
     if e.is_number:

@@ -240,6 +240,19 @@ class _Lanes:
             items.append(rewriter.expression(e))
         return Pack(tuple(items))
 
+    def number(self, e: Number) -> Expression:
+        """An index as a number in each lane."""
+        if not e.index.uses(self.var):
+            return e
+        step = e.index.coefficient(self.var)
+        rest = e.index - Index(tuple((a, k) for a, k in e.index.terms if str(a) == self.var))
+        if rest.uses(self.var):
+            return self.each_lane(e)
+        lanes: Expression = Iota(e.dtype, self.width)
+        if step != 1:
+            lanes = Binary("mul", lanes, Const(step, e.dtype, self.width))
+        return Binary("add", Splat(Number(self.at(e.index, 0), e.dtype), self.width), lanes)
+
     def _expression(self, e: Expression) -> Expression:
         go = self.expression
         match e:
@@ -250,18 +263,8 @@ class _Lanes:
                     start = tuple(self.at(i, 0) for i in index)
                     return Load(buffer, start, self.width, self.masked(buffer, index))
                 return self.each_lane(e) if self.width > 1 else Rewriter(lambda i: self.at(i, 0)).expression(e)
-            case Number(index, dtype):
-                if not index.uses(self.var):
-                    return e
-                start = self.at(index, 0)
-                step = index.coefficient(self.var)
-                rest = index - Index(tuple((a, k) for a, k in index.terms if str(a) == self.var))
-                if rest.uses(self.var):
-                    return self.each_lane(e)
-                lanes: Expression = Iota(dtype, self.width)
-                if step != 1:
-                    lanes = Binary("mul", lanes, Const(step, dtype, self.width))
-                return Binary("add", Splat(Number(start, dtype), self.width), lanes)
+            case Number():
+                return self.number(e)
             case Cell(array, index, dtype):
                 return Cell(array, index[:-1], dtype, self.arrays.lanes[array])
             case Fold(reduction, x, width):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import sympy as sp
+from sympy.core.expr import Expr
 
 from graphc.ops.formula import (
     Axis,
-    Expr,
     FloorDiv,
     Formula,
     Mod,
@@ -154,8 +154,8 @@ def reach(f: Formula) -> tuple[tuple[str, tuple[Interval | None, ...]], ...]:
     An axis that follows the batch is reported as (0, 0) plus its offset: it is compared with extent 1. None where
     the index depends on data.
     """
-    extents = {a.symbol: a.extent for a in (*f.axes, *f.over)}
-    batched = {s for s, e in extents.items() if not isinstance(e, int)}
+    extents = {a.symbol: a.extent for a in (*f.axes, *f.over) if isinstance(a.extent, int)}
+    batched = {a.symbol for a in (*f.axes, *f.over) if not isinstance(a.extent, int)}
 
     def interval(e: Expr) -> tuple[sp.Rational, sp.Rational] | None:
         if isinstance(e, (FloorDiv, Mod)):

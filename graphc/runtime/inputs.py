@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,18 @@ class Signature:
                 f"input {name} is {bad} at [{place}], expected 0..{limit - 1}",
                 hint="labels count from 0" if bad == limit else "",
             )
+
+
+def scalar_names(scalars: Iterable[str], graph: Graph) -> dict[str, str]:
+    """For each number that an optimiser is fed, the input that carries it: its own name unless a user has it."""
+    taken = {v.name for v in (*graph.inputs, *graph.parameters)}
+    names = {}
+    for scalar in scalars:
+        own = scalar
+        while own in taken:
+            own += "'"
+        names[scalar] = own
+    return names
 
 
 def _shape(value: Value) -> str:

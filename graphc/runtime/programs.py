@@ -12,7 +12,7 @@ from graphc.dsl.parameter import Parameter
 from graphc.dsl.trace import Traced
 from graphc.graph.ir import Value
 from graphc.runtime.diagnose import find_non_finite
-from graphc.runtime.inputs import Signature
+from graphc.runtime.inputs import Signature, scalar_names
 from graphc.schedule.arrange import arrange, restore
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ class TrainingProgram(_Program):
         self.optimizer, self._names, self._count = optimizer, names, 0
         outputs = compiled.executable.program.outputs
         self._outputs = tuple(zip(names, outputs, strict=True))
-        self._scalars = {
-            name: np.zeros((), traced.graph.outputs[0].type.dtype.numpy) for name in optimizer.scalars(1)
-        }
+        dtype = traced.graph.outputs[0].type.dtype.numpy
+        self._scalar_names = scalar_names(optimizer.scalars(1), traced.graph)
+        self._scalars = {own: np.zeros((), dtype) for own in self._scalar_names.values()}
 
     @property
     def steps(self) -> int:
@@ -109,7 +109,7 @@ class TrainingProgram(_Program):
         """
         checked, batch = self._signature.check(arrays)
         for name, value in self.optimizer.scalars(self._count + 1).items():
-            self._scalars[name][...] = value
+            self._scalars[self._scalar_names[name]][...] = value
         self._bind()
         self._executable.run(checked | self._scalars, batch, self.threads)
         results = {name: self._executable.scalar(memory) for name, memory in self._outputs}

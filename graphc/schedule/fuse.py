@@ -29,6 +29,27 @@ def value_name(value: Value) -> str:
     return value.name or f"t{value.id}"
 
 
+def with_own_names(graph: Graph) -> Graph:
+    """The graph with ids above every number k for which a user has called something t<k>."""
+    named = [v.name for v in (*graph.inputs, *graph.parameters)]
+    numbers = [int(name[1:]) for name in named if re.fullmatch(r"t[0-9]+", name)]
+    if not numbers:
+        return graph
+    shift = 1 + max(numbers)
+    moved = {v: replace(v, id=v.id + shift) for v in graph.values}
+    nodes = tuple(
+        replace(
+            n, inputs=tuple(moved[v] for v in n.inputs), output=moved[n.output],
+            origin=None if n.origin is None else n.origin + shift,
+        )
+        for n in graph.nodes
+    )  # fmt: skip
+    return Graph(
+        tuple(moved[v] for v in graph.inputs), tuple(moved[v] for v in graph.parameters), nodes,
+        tuple(moved[v] for v in graph.outputs), tuple((moved[a], moved[b]) for a, b in graph.updates),
+    )  # fmt: skip
+
+
 @dataclass(slots=True)
 class _Group:
     nodes: list[Node]

@@ -20,6 +20,9 @@ from graphc.schedule.tiling import choose_tile
 from graphc.target import Target
 from graphc.types import Batch
 
+CONFLICT, LINE = 1024, 64
+"""Rows whose length is a multiple of this many bytes fall into few sets of the first cache: they get one line more."""
+
 HALO_LIMIT = 64
 """The widest border that is worth memory; reads beyond it are guarded one by one."""
 
@@ -258,6 +261,8 @@ def _layout(plan: _Plan, name: str, halo: tuple[tuple[int, int], ...]) -> Layout
     lanes = plan.target.lanes(value.type.dtype)
     wide = extent + sum(halo[lane])
     last = wide if wide == 1 else -(-wide // lanes) * lanes
+    if rank > 1 and batch and last * value.type.dtype.bytes % CONFLICT == 0:
+        last += LINE // value.type.dtype.bytes
     return Layout(order, halo, last, plan.block.get(name, 0))
 
 

@@ -162,4 +162,6 @@ def _why_masked(access: Load | Store) -> str:
     lanes = access.lanes if isinstance(access, Load) else access.value.lanes
     if extent % lanes:
         return f"rows of {extent} are not whole vectors of {lanes}"
+    if isinstance(access, Load):
+        return f"the last vector is partial and could leave the row of {extent}"
     return f"the last vector is partial, and what follows in the row of {extent} must stay as it is"

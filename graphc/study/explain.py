@@ -1,0 +1,303 @@
+"""What the compiler made of a model, and why: one report to read from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from graphc.graph.analysis.mincut import backward_nodes, store_or_recompute
+from graphc.loops.ir import Barrier, Call
+from graphc.ops.cost import Polynomial, bytes_of, count, operations
+from graphc.ops.structure import is_copy, product
+from graphc.schedule.buffers import TYPICAL_BATCH, memory_bytes
+from graphc.schedule.fuse import value_name
+from graphc.schedule.program import Kernel, Memory
+from graphc.schedule.tiling import choose_tile
+from graphc.study.compiled import Compiled
+from graphc.study.scopes import applied
+from graphc.study.slowpaths import parallel_pieces, slow_paths
+
+GROUPS = {
+    "trace": ("trace",),
+    "differentiate": ("differentiate", "update"),
+    "schedule": ("fuse", "split_reductions", "plan_layouts", "assign_buffers"),
+    "loops": ("lower", "vectorise", "unroll", "expand_transcendentals"),
+    "emit": ("emit",),
+}
+"""Stages by what they work on; all others rewrite graphs."""
+
+
+def explain(compiled: Compiled, threads: int) -> str:
+    """Target, compile time, kernels, slow paths, layouts, memory, what is kept for the backward part, remarks."""
+    sections = (
+        _summary(compiled, threads),
+        _time(compiled),
+        _kernels(compiled),
+        _structure(compiled),
+        _slow(compiled),
+        _layouts(compiled),
+        _memory(compiled),
+        _stored(compiled),
+        _remarks(compiled),
+    )
+    return "\n\n".join(text for text in sections if text) + "\n"
+
+
+# -------------------------------------------------------------------------------------------------- summary
+
+
+def _summary(compiled: Compiled, threads: int) -> str:
+    target, step, program = compiled.target, compiled.step, compiled.program
+    dtypes = dict.fromkeys(m.value.type.dtype for m in program.memories if m.value.type.dtype.is_float)
+    lanes = ", ".join(f"{target.lanes(d)} lanes of {d.value}" for d in dtypes)
+    calls = sum(isinstance(item, Call) for item in step.body)
+    barriers = sum(isinstance(item, Barrier) for item in step.body)
+    rows = [
+        ("path", f"{compiled.path}, one native call"),
+        ("target", f"{target.name}: {lanes}, {target.registers} vector registers"),
+        ("threads", f"{threads}" + ("" if threads > 1 else ", no thread is woken")),
+        ("kernels", f"{calls}, compiled as {len(step.functions)} distinct functions"),
+        ("barriers", f"{barriers} in each call" + ("" if threads > 1 else ", which cost nothing with one thread")),
+        ("work", _work(compiled)),
+    ]
+    return "\n".join(f"{name:<9} {text}" for name, text in rows)
+
+
+def _work(compiled: Compiled) -> str:
+    flops = sum((kernel_flops(k) for k in compiled.program.kernels), Polynomial())
+    moved = sum((kernel_bytes(compiled, k) for k in compiled.program.kernels), Polynomial())
+    fixed = f" and {_number(flops.fixed)} in every call" if flops.fixed else ""
+    intensity = flops(TYPICAL_BATCH) / max(moved(TYPICAL_BATCH), 1)
+    return (
+        f"{_number(flops.per_sample)} operations per sample{fixed}; "
+        f"{intensity:.1f} for each byte moved at batch {TYPICAL_BATCH}"
+    )
+
+
+def _time(compiled: Compiled) -> str:
+    """Seconds by group of stages; the rest is verification and the drawing of initial values."""
+    group_of = {stage: group for group, stages in GROUPS.items() for stage in stages}
+    seconds = dict.fromkeys(("trace", "graph passes", "differentiate", "schedule", "loops", "emit"), 0.0)
+    for record in compiled.stages.records:
+        seconds[group_of.get(record.stage, "graph passes")] += record.seconds
+    seconds |= {f"llvm {stage}": t for stage, t in compiled.executable.native.seconds.items()}
+    seconds["verify and others"] = max(0.0, compiled.seconds - sum(seconds.values()))
+    rows = [(name, f"{t:.3f} s", f"{t / compiled.seconds:4.0%}") for name, t in seconds.items() if t > 0]
+    return f"compiled in {compiled.seconds:.2f} s\n" + _table(rows, "lrr")
+
+
+# -------------------------------------------------------------------------------------------------- kernels
+
+
+def kernel_flops(kernel: Kernel) -> Polynomial:
+    """Scalar operations of all stages; terms that a condition leaves out count too."""
+    total = Polynomial()
+    for stage in kernel.stages:
+        f = stage.formula
+        # of the partial sums each takes a share of the terms
+        axes = f.axes[1:] if kernel.split and stage is kernel.stages[0] else f.axes
+        each = operations(f.body).total + (f.reduction is not None)
+        total += count(a.extent for a in (*axes, *f.over)) * each
+    return total
+
+
+def kernel_bytes(compiled: Compiled, kernel: Kernel) -> Polynomial:
+    """Bytes read and written when each element is moved once."""
+    memories = {m.name: m for m in compiled.program.memories}
+    touched = (*kernel.reads, *kernel.writes)
+    return sum((bytes_of(memories[name].value.type) for name in touched), Polynomial())
+
+
+def _kernels(compiled: Compiled) -> str:
+    flops = {k.name: kernel_flops(k) for k in compiled.program.kernels}
+    whole = max(1, sum(f(TYPICAL_BATCH) for f in flops.values()))
+    lowered = {f.name: f for f in compiled.stages["lower"].functions}
+    rows = [("kernel", "layer", "computes", "strategy", "lanes", "pieces", "operations", "bytes", "share")]
+    for kernel, call in compiled.calls:
+        pieces = " or ".join(dict.fromkeys(map(str, parallel_pieces(lowered[call.function])))) or "1"
+        rows.append(
+            (
+                kernel.name, kernel.scope or "-", _computes(compiled, kernel), _strategy(compiled, kernel),
+                _lanes(kernel), pieces, _each(flops[kernel.name]), _each(kernel_bytes(compiled, kernel)),
+                f"{flops[kernel.name](TYPICAL_BATCH) / whole:.1%}",
+            )
+        )  # fmt: skip
+    note = f"operations and bytes: N counts samples; share: of all operations at batch {TYPICAL_BATCH}"
+    return "kernels\n" + _table(rows, "llllllrrr") + f"\n  {note}"
+
+
+def _computes(compiled: Compiled, kernel: Kernel) -> str:
+    """The operators that were fused."""
+    if _is_copy(kernel):
+        return f"copy of {kernel.reads[0]}"
+    operators = {n.output: n.operator for n in compiled.graph.nodes}
+    names = [operators.get(s.value, "partial sums") for s in kernel.stages]
+    return " + ".join(names)
+
+
+def _strategy(compiled: Compiled, kernel: Kernel) -> str:
+    first = kernel.stages[0].formula
+    if product(first) is not None:
+        return f"contraction, tile {choose_tile(kernel, compiled.target)}"
+    if first.reduction is not None:
+        return f"{first.reduction} over {', '.join(a.name for a in first.over)}"
+    return "copy" if is_copy(first) and len(kernel.stages) == 1 else "pointwise"
+
+
+def _lanes(kernel: Kernel) -> str:
+    if kernel.lane is None:
+        return "-"
+    return f"{kernel.lane} (reduced)" if kernel.lane_reduces else kernel.lane
+
+
+def _is_copy(kernel: Kernel) -> bool:
+    """Whether the scheduler put the kernel in to rearrange a value."""
+    return any(remark.startswith("copy ") for remark in kernel.remarks)
+
+
+def _structure(compiled: Compiled) -> str:
+    """The kernels by what limits them: contractions reuse what they load, the others wait for memory."""
+    kernels = compiled.program.kernels
+    plain = [k for k in kernels if product(k.stages[0].formula) is None]
+    flops = sum((kernel_flops(k) for k in kernels), Polynomial())(TYPICAL_BATCH)
+    rest = sum((kernel_flops(k) for k in plain), Polynomial())(TYPICAL_BATCH)
+    lines = [f"{len(kernels) - len(plain)} kernels are contractions with {1 - rest / max(flops, 1):.1%} of the work"]
+    for kind in ("pointwise", "reduction", "copy"):
+        names = [k.name for k in plain if _kind(k) == kind]
+        if names:
+            lines.append(f"  {kind + ':':<10} {', '.join(names)}")
+    return "\n".join([lines[0] + ("; the others are" if plain else ""), *lines[1:]])
+
+
+def _kind(kernel: Kernel) -> str:
+    first = kernel.stages[0].formula
+    if first.reduction is not None:
+        return "reduction"
+    return "copy" if is_copy(first) and len(kernel.stages) == 1 else "pointwise"
+
+
+def _slow(compiled: Compiled) -> str:
+    lowered = {f.name: f for f in compiled.stages["lower"].functions}
+    vectorised = {f.name: f for f in compiled.stages["vectorise"].functions}
+    lines = []
+    for kernel, call in compiled.calls:
+        before, after = (applied(functions[call.function], call) for functions in (lowered, vectorised))
+        lines += [f"  {kernel.name:<4} {kernel.scope or '-'}: {text}" for text in slow_paths(before, after)]
+    return "\n".join(["slow paths" if lines else "slow paths: none, every access moves whole vectors", *lines])
+
+
+# --------------------------------------------------------------------------------------------------- memory
+
+
+def _layouts(compiled: Compiled) -> str:
+    program = compiled.program
+    memories = {m.name: m for m in program.memories}
+    lines = []
+    for k, kernel in enumerate(program.kernels):
+        if not _is_copy(kernel):
+            continue
+        memory = memories[kernel.writes[0]]
+        reader = next(r.name for r in program.kernels[k + 1 :] if memory.name in r.reads)
+        why = "needs a border of zeros" if memory.name.endswith(".halo") else "needs other elements along its lanes"
+        lines.append(
+            f"  {memory.name} {memory.layout.text(memory.value.type)}: copied in {kernel.name} because {reader} {why}"
+        )
+    for memory in program.memories:
+        if memory.layout.has_halo and not any(memory.name in k.writes for k in program.kernels if _is_copy(k)):
+            lines.append(f"  {memory.name} {memory.layout.text(memory.value.type)}: kept with a border of zeros")
+    idle = [(m, *_padding(m)) for m in program.memories]
+    padded = [f"{m.name} {used}→{held}" for m, used, held in idle if held > used]
+    if padded:
+        lines.append(f"  padded to whole vectors: {', '.join(padded)}")
+    return "\n".join(["layouts" if lines else "layouts: all dense", *lines])
+
+
+def _padding(memory: Memory) -> tuple[int, int]:
+    """(elements along the innermost axis, border included; elements held)."""
+    layout, shape = memory.layout, memory.value.type.shape
+    if not layout.order or not layout.last:
+        return 0, 0
+    last = layout.order[-1]
+    extent = shape[last]
+    return (extent + sum(layout.halo[last]) if isinstance(extent, int) else 0), layout.last
+
+
+def _memory(compiled: Compiled) -> str:
+    memories = [m for m in compiled.program.memories if m.role == "temporary"]
+    parameters = [m for m in compiled.program.memories if m.role == "parameter"]
+    slots = {m.slot for m in memories}
+    rows = [("batch", "arena", "without reuse")]
+    for batch in (1, TYPICAL_BATCH):
+        apart = sum(memory_bytes(m, batch) for m in memories)
+        rows.append((str(batch), _bytes(compiled.executable.arena_bytes(batch)), _bytes(apart)))
+    held = sum(memory_bytes(m, 1) for m in parameters)
+    head = f"memory: {len(memories)} temporaries in {len(slots)} slots; {_bytes(held)} of parameters and state"
+    return head + "\n" + _table(rows, "rrr")
+
+
+def _stored(compiled: Compiled) -> str:
+    """The forward values that the backward part reads; nothing is recomputed but what fusion keeps in registers."""
+    graph = compiled.graph
+    backward = backward_nodes(graph)
+    if not backward:
+        return ""
+    decisions = store_or_recompute(graph, TYPICAL_BATCH)
+    later = {n.output for n in backward}
+    needed = dict.fromkeys(
+        v for n in backward for v in n.inputs if v not in later and v not in graph.inputs and v not in graph.parameters
+    )
+    memories = {m.name: m for m in compiled.program.memories}
+    kept = [memories[value_name(v)] for v in needed if value_name(v) in memories]
+    per_sample = sum(memory_bytes(m, 2) - memory_bytes(m, 1) for m in kept)
+    names = ", ".join(f"{m.name} {_bytes(memory_bytes(m, 2) - memory_bytes(m, 1))}" for m in kept)
+    lines = [f"stored for the backward part: {len(kept)} values, {_bytes(per_sample)} per sample", f"  {names}"]
+    cheaper = [d for d in decisions if not d.stored and d.value in needed]
+    if cheaper:
+        saved = sum(d.bytes for d in cheaper) // TYPICAL_BATCH
+        lines.append(f"  by a minimum cut, recomputing these would save {_bytes(saved)} per sample:")
+        lines += [f"    {value_name(d.value)}: {d.reason}" for d in cheaper]
+    return "\n".join(lines)
+
+
+def _remarks(compiled: Compiled) -> str:
+    lines = [f"  {remark}" for remark in compiled.stages.remarks]
+    lines += [f"  {text}" for text in compiled.program.remarks]
+    for kernel in compiled.program.kernels:
+        lines += [f"  {kernel.name}: {text}" for text in kernel.remarks if not text.startswith("copy ")]
+    return "\n".join(["remarks", *dict.fromkeys(lines)]) if lines else ""
+
+
+# ----------------------------------------------------------------------------------------------------- text
+
+
+def _table(rows: Iterable[Sequence[str]], align: str) -> str:
+    """Columns aligned to the left or right."""
+    rows = list(rows)
+    widths = [max(len(row[k]) for row in rows) for k in range(len(align))]
+    return "\n".join(
+        "  " + "  ".join(f"{c:>{w}}" if a == "r" else f"{c:<{w}}" for c, w, a in zip(r, widths, align, strict=True))
+        .rstrip()
+        for r in rows
+    )  # fmt: skip
+
+
+def _each(p: Polynomial) -> str:
+    """`235 k·N + 300`"""
+    powers = ["", "·N", *(f"·N^{k}" for k in range(2, len(p.coefficients)))]
+    terms = [_number(c) + power for c, power in zip(p.coefficients, powers, strict=False) if c]
+    return " + ".join(reversed(terms)) or "0"
+
+
+def _number(value: int) -> str:
+    for limit, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= 10 * limit or (value >= limit and limit > 1000):
+            return f"{value / limit:.3g} {suffix}"
+    return f"{value:,}"
+
+
+def _bytes(value: int) -> str:
+    for limit, suffix in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB")):
+        if value >= limit:
+            return f"{value / limit:.3g} {suffix}"
+    return f"{value} B"
