@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MODELS = ("lenet5", "mlp", "perceptron")
 DATA = ("digits", "fashion-mnist", "mnist")
 STAGES = ("math", "derivatives", "graph", "kernels", "loops", "llvm", "asm")
-RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 1e-3}
+RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 2e-3}
 """The learning rate of each optimiser unless --lr is given."""
 
 _DEFAULT_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in RATES.items())
@@ -70,7 +70,7 @@ _seed = click.option(
 )
 _update = _options(
     click.option("--optimizer", type=click.Choice(tuple(RATES)), default="adam", show_default=True),
-    click.option("--lr", type=float, help=f"Learning rate; default: {_DEFAULT_RATES}."),
+    click.option("--lr", type=float, help=f"Learning rate at the start; default: {_DEFAULT_RATES}."),
 )
 
 
@@ -79,7 +79,7 @@ _update = _options(
 @_data
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Directory of the data set's IDX files.")
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @_update
 @_threads
 @_seed
@@ -103,7 +103,9 @@ def train(
     network = Model(_classifier(model, training.image_shape, training.classes))
     normalisation = Normalisation.fit(training)
     training, held_out = normalisation.apply(training), normalisation.apply(held_out)
-    program = network.compile(_optimiser(optimizer, lr), threads=threads, seed=seed)
+    steps = epochs * -(-len(training) // batch_size)
+    rule = _optimiser(optimizer, lr, steps)
+    program = network.compile(rule, threads=threads, seed=seed)
     count = sum(_size(p.shape) for p in program.parameters.values())
     click.echo(f"model  {model}: {count:,} parameters")
     click.echo(f"compiled in {program.compile_seconds:.2f} s for {_plural(program.threads, 'thread')}")
@@ -236,11 +238,13 @@ def _compiled(model: str, data: str, inference: bool, optimizer: Optimizer, thre
     return Model(classifier).compile(optimizer, threads=threads)
 
 
-def _optimiser(name: str, lr: float | None) -> Optimizer:
-    """The optimiser of a name."""
+def _optimiser(name: str, lr: float | None, steps: int | None = None) -> Optimizer:
+    """The optimiser of a name, its rate falling along a cosine over the steps if their number is given."""
     from graphc.train.optimisers import SGD, Adam, Momentum
+    from graphc.train.schedules import cosine
 
-    rate = RATES[name] if lr is None else lr
+    start = RATES[name] if lr is None else lr
+    rate = start if steps is None else cosine(start, steps)
     match name:
         case "sgd":
             return SGD(rate)

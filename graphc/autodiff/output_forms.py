@@ -38,11 +38,34 @@ class OutputForm:
     power: Expr
 
 
+@dataclass(frozen=True, slots=True)
+class OutputTest:
+    """name = Where(operand <= bound, a, b) where the output passes the test exactly when the operand does.
+
+    Then the operand need not be kept for the derivative: x <= 0 is relu(x) <= 0.
+    """
+
+    name: str
+    operand: str
+    condition: Cond
+
+    def decides(self, c: Expr) -> bool:
+        """Whether a condition is this test at some index."""
+        if not isinstance(c, Cond) or c.kind != self.condition.kind:
+            return False
+        return isinstance(c.args[1], Read) and c.args[1].name == self.operand and c.args[2] == self.condition.args[2]
+
+    def on_output(self, c: Cond) -> Cond:
+        """The condition on the output in place of the operand."""
+        return Cond(c.args[0], Read(tensor_symbol(self.name), *c.args[1].index), c.args[2])
+
+
 class OutputForms:
     """The output forms of the forward statements of one application."""
 
     def __init__(self, statements: tuple[Statement, ...]) -> None:
         self.forms = [form for s in statements if (form := _output_form(s)) is not None]
+        self.tests = [form for s in statements if (form := _output_test(s)) is not None]
 
     def rewrite(self, e: Expr, extents: Mapping[sp.Symbol, Extent]) -> Expr:
         """The expression with saved outputs, where that makes a kernel disappear and nothing else appear."""
@@ -55,6 +78,8 @@ class OutputForms:
                 new = replace(e, mapping)
                 if size(new) <= size(e) and _no_new_division(form, e, new):
                     e = new
+        for test in self.tests:
+            e = replace(e, {c: test.on_output(c) for c in walk(e) if test.decides(c)})
         return e
 
 
@@ -90,6 +115,24 @@ def _output_form(statement: Statement) -> OutputForm | None:
             return None
         return OutputForm(statement.name, f.axes, kernel.base, sp.S.One, kernel.exp)
     return OutputForm(statement.name, f.axes, kernel, cofactor, sp.S.One)
+
+
+def _output_test(statement: Statement) -> OutputTest | None:
+    f = statement.formula
+    body = f.body
+    if f.reduction or f.conditions or not isinstance(body, Where):
+        return None
+    condition, inside, outside = body.args
+    if condition.kind not in ("le", "lt") or outside != condition.args[1] or not isinstance(outside, Read):
+        return None
+    bound = condition.args[2]
+    if not bound.is_number or outside.index != tuple(a.symbol for a in f.axes):
+        return None
+    slope = inside / outside
+    scaled = bound == 0 and slope.is_number and slope.is_positive
+    if scaled or (inside.is_number and bool(inside <= bound if condition.kind == "le" else inside < bound)):
+        return OutputTest(statement.name, outside.name, condition)
+    return None
 
 
 def _instance(form: OutputForm, node: Expr, extents: Mapping[sp.Symbol, Extent]) -> Expr | None:

@@ -13,17 +13,26 @@ def lenet5(
     *,
     dtype: str = "float32",
 ) -> Classifier:
-    """conv 6@5×5, pool, conv 16@5×5, pool, 120, 84, classes; max pooling, and relu unless told otherwise.
+    """conv 6@5×5, pool, conv 16@5×5, pool, 120, 84, classes; with max pooling, and relu unless told otherwise.
 
-    Images smaller than 12 pixels, which the second convolution does not fit, get 3×3 kernels padded by 1.
+    Images smaller than 12 pixels, which the second convolution does not fit, get 3×3 kernels that keep the size, more
+    of them, and are pooled once.
     """
-    small = min(image_shape[1:]) < 12
-    first, second = ((3, 1), (3, 1)) if small else ((5, 2), (5, 0))
+    if min(image_shape[1:]) < 12:
+        features = [
+            nn.Conv2d(16, 3, padding=1, activation=activation, name="conv1"),
+            nn.Conv2d(32, 3, padding=1, activation=activation, name="conv2"),
+            nn.MaxPool2d(2, name="pool"),
+        ]
+    else:
+        features = [
+            nn.Conv2d(6, 5, padding=2, activation=activation, name="conv1"),
+            nn.MaxPool2d(2, name="pool1"),
+            nn.Conv2d(16, 5, activation=activation, name="conv2"),
+            nn.MaxPool2d(2, name="pool2"),
+        ]
     network = nn.Sequential(
-        nn.Conv2d(6, first[0], padding=first[1], activation=activation, name="conv1"),
-        nn.MaxPool2d(2, name="pool1"),
-        nn.Conv2d(16, second[0], padding=second[1], activation=activation, name="conv2"),
-        nn.MaxPool2d(2, name="pool2"),
+        *features,
         nn.Flatten(name="flatten"),
         nn.Dense(120, activation, name="dense1"),
         nn.Dense(84, activation, name="dense2"),

@@ -86,6 +86,9 @@ class TrainingProgram(_Program):
         super().__init__(compiled, traced, threads)
         self.optimizer, self._names, self._count = optimizer, names, 0
         outputs = compiled.executable.program.outputs
+        parameters = {m.name for m, _ in self._bound}
+        # a metric that is itself a parameter is read before the step overwrites it
+        self._early = tuple((n, m) for n, m in zip(names, outputs, strict=True) if m in parameters)
         self._outputs = tuple(zip(names, outputs, strict=True))
         dtype = traced.graph.outputs[0].type.dtype.numpy
         self._scalar_names = scalar_names(optimizer.scalars(1), traced.graph)
@@ -111,8 +114,9 @@ class TrainingProgram(_Program):
         for name, value in self.optimizer.scalars(self._count + 1).items():
             self._scalars[self._scalar_names[name]][...] = value
         self._bind()
+        early = {name: self._executable.scalar(memory) for name, memory in self._early}
         self._executable.run(checked | self._scalars, batch, self.threads)
-        results = {name: self._executable.scalar(memory) for name, memory in self._outputs}
+        results = {name: self._executable.scalar(memory) for name, memory in self._outputs} | early
         if not np.isfinite(results["loss"]):
             raise find_non_finite(self._traced, checked, batch)
         for _, holder, key, _, _ in self._forms:

@@ -226,9 +226,7 @@ def in_float64(tensor: Tensor) -> Tensor:
                 own.value = t.value.astype(np.float64)
             case _:
                 operands = [copies[o] for o in t.operands]
-                copies[t] = Tensor(
-                    wide, t.operator, operands, t.attributes, location=t.location, place=t.place
-                )
+                copies[t] = Tensor(wide, t.operator, operands, t.attributes, location=t.location, place=t.place)
     return copies[tensor]
 
 
@@ -278,9 +276,7 @@ def check_dot_product(
     names = leaf_names(leaves, wrt)
     tangents = [Input(f"tangent of {n}", t.type) for n, t in zip(names, wrt, strict=True)]
     cotangent = Input("cotangent", output.type)
-    program = compile_derivative(
-        trace([output, cotangent, *tangents]), lambda graph: _both_products(graph, names)
-    )
+    program = compile_derivative(trace([output, cotangent, *tangents]), lambda graph: _both_products(graph, names))
     generator = np.random.default_rng(seed)
     # the value itself shows the batch size
     fed = {name: np.asarray(a) for name, a in arrays.items()}

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-
 from graphc.graph.analysis.mincut import backward_nodes, store_or_recompute
 from graphc.loops.ir import Barrier, Call
 from graphc.ops.cost import Polynomial, bytes_of, count, operations
@@ -17,6 +13,7 @@ from graphc.schedule.tiling import choose_tile
 from graphc.study.compiled import Compiled
 from graphc.study.scopes import applied
 from graphc.study.slowpaths import parallel_pieces, slow_paths
+from graphc.study.tables import bytes_text, each_sample, number_text, table
 
 GROUPS = {
     "trace": ("trace",),
@@ -31,7 +28,7 @@ GROUPS = {
 def explain(compiled: Compiled, threads: int) -> str:
     """Target, compile time, kernels, slow paths, layouts, memory, what is kept for the backward part, remarks."""
     sections = (
-        _summary(compiled, threads),
+        summary(compiled, threads),
         _time(compiled),
         _kernels(compiled),
         _structure(compiled),
@@ -47,18 +44,29 @@ def explain(compiled: Compiled, threads: int) -> str:
 # -------------------------------------------------------------------------------------------------- summary
 
 
-def _summary(compiled: Compiled, threads: int) -> str:
+def summary(compiled: Compiled, threads: int) -> str:
+    """A program in a few lines: what it takes and gives, for which processor, how much work it is."""
     target, step, program = compiled.target, compiled.step, compiled.program
+    graph = compiled.graph
+    inputs = ", ".join(f"{v.name} {v.type}" for v in graph.inputs)
+    results = ", ".join(str(v.type) for v in graph.outputs)
+    learnt = len({old for old, _ in graph.updates})
+    state = f", {learnt} tensors updated" if learnt else ""
     dtypes = dict.fromkeys(m.value.type.dtype for m in program.memories if m.value.type.dtype.is_float)
     lanes = ", ".join(f"{target.lanes(d)} lanes of {d.value}" for d in dtypes)
     calls = sum(isinstance(item, Call) for item in step.body)
     barriers = sum(isinstance(item, Barrier) for item in step.body)
     rows = [
-        ("path", f"{compiled.path}, one native call"),
+        ("path", f"{compiled.path}, one native call{state}"),
+        ("inputs", inputs or "none"),
+        ("outputs", results),
         ("target", f"{target.name}: {lanes}, {target.registers} vector registers"),
         ("threads", f"{threads}" + ("" if threads > 1 else ", no thread is woken")),
         ("kernels", f"{calls}, compiled as {len(step.functions)} distinct functions"),
-        ("barriers", f"{barriers} in each call" + ("" if threads > 1 else ", which cost nothing with one thread")),
+        (
+            "barriers",
+            f"{barriers} in each call" + ("" if threads > 1 else ", which cost nothing with one thread"),
+        ),
         ("work", _work(compiled)),
     ]
     return "\n".join(f"{name:<9} {text}" for name, text in rows)
@@ -67,10 +75,10 @@ def _summary(compiled: Compiled, threads: int) -> str:
 def _work(compiled: Compiled) -> str:
     flops = sum((kernel_flops(k) for k in compiled.program.kernels), Polynomial())
     moved = sum((kernel_bytes(compiled, k) for k in compiled.program.kernels), Polynomial())
-    fixed = f" and {_number(flops.fixed)} in every call" if flops.fixed else ""
+    fixed = f" and {number_text(flops.fixed)} in every call" if flops.fixed else ""
     intensity = flops(TYPICAL_BATCH) / max(moved(TYPICAL_BATCH), 1)
     return (
-        f"{_number(flops.per_sample)} operations per sample{fixed}; "
+        f"{number_text(flops.per_sample)} operations per sample{fixed}; "
         f"{intensity:.1f} for each byte moved at batch {TYPICAL_BATCH}"
     )
 
@@ -84,7 +92,7 @@ def _time(compiled: Compiled) -> str:
     seconds |= {f"llvm {stage}": t for stage, t in compiled.executable.native.seconds.items()}
     seconds["verify and others"] = max(0.0, compiled.seconds - sum(seconds.values()))
     rows = [(name, f"{t:.3f} s", f"{t / compiled.seconds:4.0%}") for name, t in seconds.items() if t > 0]
-    return f"compiled in {compiled.seconds:.2f} s\n" + _table(rows, "lrr")
+    return f"compiled in {compiled.seconds:.2f} s\n" + table(rows, "lrr")
 
 
 # -------------------------------------------------------------------------------------------------- kernels
@@ -119,12 +127,12 @@ def _kernels(compiled: Compiled) -> str:
         rows.append(
             (
                 kernel.name, kernel.scope or "-", _computes(compiled, kernel), _strategy(compiled, kernel),
-                _lanes(kernel), pieces, _each(flops[kernel.name]), _each(kernel_bytes(compiled, kernel)),
+                _lanes(kernel), pieces, each_sample(flops[kernel.name]), each_sample(kernel_bytes(compiled, kernel)),
                 f"{flops[kernel.name](TYPICAL_BATCH) / whole:.1%}",
             )
         )  # fmt: skip
     note = f"operations and bytes: N counts samples; share: of all operations at batch {TYPICAL_BATCH}"
-    return "kernels\n" + _table(rows, "llllllrrr") + f"\n  {note}"
+    return "kernels\n" + table(rows, "llllllrrr") + f"\n  {note}"
 
 
 def _computes(compiled: Compiled, kernel: Kernel) -> str:
@@ -230,10 +238,10 @@ def _memory(compiled: Compiled) -> str:
     rows = [("batch", "arena", "without reuse")]
     for batch in (1, TYPICAL_BATCH):
         apart = sum(memory_bytes(m, batch) for m in memories)
-        rows.append((str(batch), _bytes(compiled.executable.arena_bytes(batch)), _bytes(apart)))
+        rows.append((str(batch), bytes_text(compiled.executable.arena_bytes(batch)), bytes_text(apart)))
     held = sum(memory_bytes(m, 1) for m in parameters)
-    head = f"memory: {len(memories)} temporaries in {len(slots)} slots; {_bytes(held)} of parameters and state"
-    return head + "\n" + _table(rows, "rrr")
+    head = f"memory: {len(memories)} temporaries in {len(slots)} slots; {bytes_text(held)} of parameters and state"
+    return head + "\n" + table(rows, "rrr")
 
 
 def _stored(compiled: Compiled) -> str:
@@ -250,12 +258,15 @@ def _stored(compiled: Compiled) -> str:
     memories = {m.name: m for m in compiled.program.memories}
     kept = [memories[value_name(v)] for v in needed if value_name(v) in memories]
     per_sample = sum(memory_bytes(m, 2) - memory_bytes(m, 1) for m in kept)
-    names = ", ".join(f"{m.name} {_bytes(memory_bytes(m, 2) - memory_bytes(m, 1))}" for m in kept)
-    lines = [f"stored for the backward part: {len(kept)} values, {_bytes(per_sample)} per sample", f"  {names}"]
+    names = ", ".join(f"{m.name} {bytes_text(memory_bytes(m, 2) - memory_bytes(m, 1))}" for m in kept)
+    lines = [
+        f"stored for the backward part: {len(kept)} values, {bytes_text(per_sample)} per sample",
+        f"  {names}",
+    ]
     cheaper = [d for d in decisions if not d.stored and d.value in needed]
     if cheaper:
         saved = sum(d.bytes for d in cheaper) // TYPICAL_BATCH
-        lines.append(f"  by a minimum cut, recomputing these would save {_bytes(saved)} per sample:")
+        lines.append(f"  by a minimum cut, recomputing these would save {bytes_text(saved)} per sample:")
         lines += [f"    {value_name(d.value)}: {d.reason}" for d in cheaper]
     return "\n".join(lines)
 
@@ -266,38 +277,3 @@ def _remarks(compiled: Compiled) -> str:
     for kernel in compiled.program.kernels:
         lines += [f"  {kernel.name}: {text}" for text in kernel.remarks if not text.startswith("copy ")]
     return "\n".join(["remarks", *dict.fromkeys(lines)]) if lines else ""
-
-
-# ----------------------------------------------------------------------------------------------------- text
-
-
-def _table(rows: Iterable[Sequence[str]], align: str) -> str:
-    """Columns aligned to the left or right."""
-    rows = list(rows)
-    widths = [max(len(row[k]) for row in rows) for k in range(len(align))]
-    return "\n".join(
-        "  " + "  ".join(f"{c:>{w}}" if a == "r" else f"{c:<{w}}" for c, w, a in zip(r, widths, align, strict=True))
-        .rstrip()
-        for r in rows
-    )  # fmt: skip
-
-
-def _each(p: Polynomial) -> str:
-    """`235 k·N + 300`"""
-    powers = ["", "·N", *(f"·N^{k}" for k in range(2, len(p.coefficients)))]
-    terms = [_number(c) + power for c, power in zip(p.coefficients, powers, strict=False) if c]
-    return " + ".join(reversed(terms)) or "0"
-
-
-def _number(value: int) -> str:
-    for limit, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if value >= 10 * limit or (value >= limit and limit > 1000):
-            return f"{value / limit:.3g} {suffix}"
-    return f"{value:,}"
-
-
-def _bytes(value: int) -> str:
-    for limit, suffix in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB")):
-        if value >= limit:
-            return f"{value / limit:.3g} {suffix}"
-    return f"{value} B"

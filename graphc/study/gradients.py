@@ -20,13 +20,14 @@ from graphc.errors import DerivativeError, GraphError
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph
 from graphc.ops.structure import identity
-from graphc.passes import History, Named, run
+from graphc.passes import History, Named, Observer, run
 from graphc.pipeline import SIMPLE, STABLE, lowering_passes, verify
 from graphc.runtime.executable import Executable
 from graphc.runtime.jit import compile_ir
 from graphc.runtime.programs import InferenceProgram
 from graphc.runtime.threads import default_threads
 from graphc.study.compiled import Compiled
+from graphc.study.dump import dump_from_environment
 
 Array = npt.NDArray[Any]
 Several = Sequence[Tensor] | Mapping[str, Tensor]
@@ -93,8 +94,13 @@ def compile_derivative(
         Named("copy_leaves", _copy_leaves),
         *lowering_passes(target),
     )
-    history.after("trace", None, traced.graph, 0.0, ())
-    native = compile_ir(run(passes, traced.graph, verify, (history,)), target)
+    dumps = dump_from_environment()
+    observers: tuple[Observer, ...] = (history, *dumps)
+    for observer in observers:
+        observer.after("trace", None, traced.graph, 0.0, ())
+    native = compile_ir(run(passes, traced.graph, verify, observers), target)
+    for dump in dumps:
+        dump.write("native", "s", native.assembly)
     executable = Executable(history["assign_buffers"], history["expand_transcendentals"], native)
     compiled = Compiled("gradients", history, executable, target, perf_counter() - start)
     return InferenceProgram(compiled, traced, tuple, threads or default_threads())

@@ -60,9 +60,7 @@ def entries(graph: Graph) -> tuple[Entry, ...]:
     return tuple(found)
 
 
-def _target(
-    node: Node, of: Value | None, producers: dict[Value, Node], calls: dict[int, list[Node]]
-) -> Value | None:
+def _target(node: Node, of: Value | None, producers: dict[Value, Node], calls: dict[int, list[Node]]) -> Value | None:
     """The value whose cotangent a node is, if it can be told."""
     if of is None or not node.operator.startswith("adjoint "):
         return of
@@ -185,9 +183,7 @@ def _derived(nodes: list[Node], active: frozenset[Value]) -> str:
     statements = tuple(map(_named, nodes))
     inside = {n.output for n in nodes}
     operands = dict.fromkeys(v for n in nodes for v in n.inputs if v not in inside)
-    application = Application(
-        nodes[-1].operator, tuple((value_name(v), v.type) for v in operands), statements
-    )
+    application = Application(nodes[-1].operator, tuple((value_name(v), v.type) for v in operands), statements)
     lines = [f"  {nodes[-1].operator}"]
     lines += [f"    {formula_text(s.formula, s.name)}" for s in statements]
     for v in operands:

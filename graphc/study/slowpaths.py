@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
-from graphc.loops.index import Index
+from graphc.loops.index import ZERO, Index, constant
 from graphc.loops.ir import (
     Accumulate,
     Assign,
@@ -32,6 +33,8 @@ from graphc.loops.ir import (
     Store,
     Unary,
 )
+
+LARGE = 1 << 20
 
 
 def statements(body: tuple[Statement, ...]) -> Iterator[Statement]:
@@ -79,9 +82,7 @@ def operands(e: Expression) -> tuple[Expression, ...]:
 
 def parallel_pieces(function: Function) -> tuple[Index, ...]:
     """The number of iterations of each PARALLEL loop."""
-    return tuple(
-        s.stop - s.start for s in statements(function.body) if isinstance(s, For) and s.mode is Mode.PARALLEL
-    )
+    return tuple(s.stop - s.start for s in statements(function.body) if isinstance(s, For) and s.mode is Mode.PARALLEL)
 
 
 def slow_paths(lowered: Function, vectorised: Function) -> tuple[str, ...]:
@@ -134,16 +135,23 @@ def _scatters(function: Function) -> Iterator[str]:
 
 def _distance(places: list[tuple[Index, ...]], access: Load | Store) -> str:
     """How far apart the elements of neighbouring lanes are."""
-    strides = access.buffer.strides
-    offsets = [
-        sum((i * step for i, step in zip(place, strides, strict=True)), Index()) for place in places
-    ]
-    steps = [b - a for a, b in zip(offsets, offsets[1:], strict=False)]
-    if any(offset.elements() for offset in offsets):
+    if any(i.elements() for place in places for i in place):
         return "the place depends on data"
-    if steps and all(s.is_constant and s.constant == steps[0].constant for s in steps):
-        return f"neighbouring lanes are {abs(steps[0].constant)} elements apart"
-    return "neighbouring lanes are at unequal distances"
+    strides = access.buffer.strides
+    offsets = []
+    for place in places:
+        offset = sum((i * step for i, step in zip(place, strides, strict=True)), Index())
+        # in the first iteration of a large batch, where no lane is beyond the end
+        first = {name: constant(LARGE if name == "N" else 0) for name in offset.variables()}
+        offsets.append(offset.substitute(first))
+    steps = [b - a for a, b in pairwise(offsets)]
+    while len(steps) > 1 and steps[-1] == ZERO:  # lanes beyond the end repeat the last one
+        steps.pop()
+    if not steps or not steps[0].is_constant or any(s != steps[0] for s in steps):
+        return "neighbouring lanes are at unequal distances"
+    if steps[0].constant == 1:
+        return "neighbours in memory, but not known to be in one row or block everywhere"
+    return f"neighbouring lanes are {abs(steps[0].constant)} elements apart"
 
 
 def _masks(function: Function) -> Iterator[str]:

@@ -39,9 +39,7 @@ def stage_text(compiled: Compiled, stage: str, scope: str | None = None) -> str:
         return show(compiled, scope)
     passes = list(dict.fromkeys(r.stage for r in compiled.stages.records))
     if stage not in passes:
-        raise GraphError(
-            f"there is no stage {stage}", hint=f"stages: {', '.join(STAGES)}; passes: {', '.join(passes)}"
-        )
+        raise GraphError(f"there is no stage {stage}", hint=f"stages: {', '.join(STAGES)}; passes: {', '.join(passes)}")
     return _pass_text(compiled, compiled.stages[stage], scope)
 
 

@@ -44,9 +44,7 @@ CASES = {
         r"Y_{n,k,y,x} = \sum_{c<3,\,r<3,\,q<3} W_{k,c,r,q} X_{n,c,2y+r-1,2x+q-1}",
     ),
     "adjoint": (
-        formula(
-            axes(y=28), dY((y + 1 - r) / 2) * W(r), "sum", axes(r=3), (divides(2, y + 1 - r), ge(y + 1 - r))
-        ),
+        formula(axes(y=28), dY((y + 1 - r) / 2) * W(r), "sum", axes(r=3), (divides(2, y + 1 - r), ge(y + 1 - r))),
         r"Y_{y} = \sum_{r<3 \,\mid\, 2 \mid y-r+1,\,y-r+1 \ge 0} W_{r} \mathrm{dY}_{\frac{y-r+1}{2}}",
     ),
     "pooling": (
