@@ -39,7 +39,7 @@ class Dump:
 
 
 def suffix_of(program: Any) -> tuple[str, str]:
-    """(file name suffix, comment sign) of a program's language."""
+    """(file name suffix, comment sign) of a program's language. Raises TypeError for something else."""
     match program:
         case Graph():
             return "graph", "#"
@@ -47,8 +47,10 @@ def suffix_of(program: Any) -> tuple[str, str]:
             return "loop", "#"
         case str():
             return "ll", ";"
+        case _ if hasattr(program, "kernels"):  # laid out or not
+            return "program", "#"
         case _:
-            return type(program).__name__.strip("_").lower(), "#"
+            raise TypeError(f"{type(program).__name__} is no program of any stage")
 
 
 def program_text(program: Any) -> str:

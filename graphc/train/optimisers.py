@@ -134,7 +134,7 @@ class _Compiled:
                 hint="only lr can be changed between steps; for the rest make a new optimiser",
             )
         if name == "lr" and not callable(value):
-            _check_range("lr", value, 0, math.inf)
+            check_range("lr", value, 0, math.inf)
         object.__setattr__(self, name, value)
 
     def rate(self, step: int) -> float:
@@ -142,11 +142,11 @@ class _Compiled:
         if not callable(self.lr):
             return float(self.lr)
         rate = float(self.lr(step))
-        _check_range(f"lr({step})", rate, 0, math.inf)
+        check_range(f"lr({step})", rate, 0, math.inf)
         return rate
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
+def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raises GraphcError unless low <= value < high."""
     if not low <= value < high:
         raise GraphcError(f"{name} must be in {low:g} <= {name} < {high:g}, got {value}")
@@ -166,8 +166,8 @@ class SGD(_Compiled):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        _check_range("momentum", self.momentum, 0, 1)
-        _check_range("weight_decay", self.weight_decay, 0, math.inf)
+        check_range("momentum", self.momentum, 0, 1)
+        check_range("weight_decay", self.weight_decay, 0, math.inf)
         if not 0 <= self.dampening <= 1:
             raise GraphcError(f"dampening must be in 0..1, got {self.dampening}")
         if (self.nesterov or self.dampening) and not self.momentum:
@@ -231,9 +231,9 @@ class Adam(_Compiled):
 
     def __post_init__(self) -> None:
         for beta in self.betas:
-            _check_range("beta", beta, 0, 1)
-        _check_range("eps", self.eps, 0, math.inf)
-        _check_range("weight_decay", self.weight_decay, 0, math.inf)
+            check_range("beta", beta, 0, 1)
+        check_range("eps", self.eps, 0, math.inf)
+        check_range("weight_decay", self.weight_decay, 0, math.inf)
 
     @property
     def slots(self) -> tuple[str, ...]:

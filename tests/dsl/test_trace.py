@@ -110,6 +110,6 @@ def test_the_models_have_the_layers_that_their_names_promise() -> None:
     shapes = {name: p.shape for name, p in mlp().network.named_parameters()}
     assert [s for n, s in shapes.items() if n.endswith("weight")] == [(512, 784), (256, 512), (10, 256)]
     small = {name: p.shape for name, p in lenet5((1, 8, 8)).network.named_parameters()}
-    assert small["conv2.weight"] == (16, 6, 3, 3)
-    assert small["dense1.weight"] == (120, 64)
+    assert small["conv2.weight"] == (32, 16, 3, 3)
+    assert small["dense1.weight"] == (120, 512)
     assert mlp((64,), (32,), dtype="float64").loss.type.dtype.value == "float64"

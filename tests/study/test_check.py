@@ -86,14 +86,14 @@ def test_what_cannot_be_differentiated(leaves):
 
 
 @pytest.fixture(scope="module")
-def network():
+def classifier():
     model = mlp((1, 3, 3), (5,), 4, dtype="float64")
     generator = np.random.default_rng(0)
     return model, {"images": generator.normal(size=(6, 1, 3, 3)), "labels": generator.integers(4, size=6)}
 
 
-def test_right_gradients_agree(network):
-    model, arrays = network
+def test_right_gradients_agree(classifier):
+    model, arrays = classifier
     report = check_gradients(model.loss, arrays, samples=6)
     assert report.ok, report
     assert set(report.errors) == {"hidden1.weight", "hidden1.bias", "output.weight", "output.bias"}
@@ -102,8 +102,8 @@ def test_right_gradients_agree(network):
     assert "gradients agree with central differences" in str(report)
 
 
-def test_inputs_are_checked_too_and_nothing_is_changed(network):
-    model, arrays = network
+def test_inputs_are_checked_too_and_nothing_is_changed(classifier):
+    model, arrays = classifier
     before = {k: a.copy() for k, a in arrays.items()}
     parameters = compile_gradients(model.loss).program.parameters
     values = {name: p.value.copy() for name, p in parameters.items()}
@@ -116,8 +116,8 @@ def test_inputs_are_checked_too_and_nothing_is_changed(network):
         np.testing.assert_array_equal(parameters[name].value, value)
 
 
-def test_a_wrong_gradient_is_found(network, monkeypatch):
-    model, arrays = network
+def test_a_wrong_gradient_is_found(classifier, monkeypatch):
+    model, arrays = classifier
 
     class Wrong:
         def __init__(self, *given, **options):
@@ -176,8 +176,8 @@ def test_a_loss_that_is_not_finite_is_not_checked():
         check_gradients(gc.log(w).sum(), {})
 
 
-def test_dot_products_agree(network):
-    model, arrays = network
+def test_dot_products_agree(classifier):
+    model, arrays = classifier
     product = check_dot_product(model.logits, {"images": arrays["images"]}, seed=1)
     assert product.ok, product
     assert abs(product.forward) > 1e-3

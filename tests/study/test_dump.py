@@ -59,8 +59,8 @@ def test_gradients_are_dumped_as_well(dense, tmp_path, monkeypatch):
     assert value == 0
     assert grads["x"].shape == (2, 3)
     found = suffixes(tmp_path)
-    assert list(found)[0] == "trace"
-    assert list(found)[-1] == "native"
+    first, *_, last = found
+    assert (first, last) == ("trace", "native")
     assert found["differentiate"] == ".graph"
 
 
