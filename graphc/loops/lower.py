@@ -57,7 +57,7 @@ from graphc.loops.rewrite import substitute
 from graphc.ops.formula import Formula, reads
 from graphc.ops.structure import product
 from graphc.schedule.program import Kernel, Memory
-from graphc.schedule.tiling import Tile, choose_tile
+from graphc.schedule.tiling import Tile, choose_tile, depth_for, vectors_of
 from graphc.target import Target
 from graphc.types import Batch, DType, Extent
 
@@ -163,6 +163,10 @@ class _NestLowering:
         kernel, axes = self.kernel, dict(self.nest.axes)
         ranges = self.ranges(self.nest.axes)
         vectors = self.tile.vectors
+        if lane in axes:
+            # a digit or a phase of the axis for which the tile was chosen is shorter than the axis
+            whole = vectors_of(axes[lane], lanes)
+            vectors = max(v for v in range(1, vectors + 1) if whole % v == 0)
         mapping: dict[str, Index] = {}
         inner: dict[str, Range] = {"N": (1, UNBOUNDED)}
         outer: list[tuple[str, Index]] = []
@@ -203,7 +207,7 @@ class _NestLowering:
                 outer.append((name, count))
         if out_lane is None:
             vectors = 1
-        depth = self.tile.depth if rows == self.tile.rows else 1
+        depth = depth_for(self.kernel, self.tile, rows)
         tile = _TileShape(
             out_lane, lanes if out_lane else 1, vectors, row if rows > 1 else None, rows if row else 1, depth, active
         )

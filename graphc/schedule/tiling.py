@@ -105,6 +105,14 @@ def depths(kernel: Kernel) -> tuple[int, ...]:
     return (1, *[d for d in (2, 4, 8) if axis.extent % d == 0 or axis.extent >= 4 * d])
 
 
+def depth_for(kernel: Kernel, tile: Tile, rows: int) -> int:
+    """The interleaved sums of a tile with other than the planned rows: as many as hide the latency."""
+    if rows == tile.rows:
+        return tile.depth
+    wanted = 2 * LATENCY // (rows * tile.vectors)
+    return max((d for d in depths(kernel) if d <= max(1, wanted)), default=1)
+
+
 def _coverage(extent: Extent, rows: int, in_place: bool) -> tuple[float, bool]:
     """(useful fraction of the rows computed, whether the last tile overlaps the one before).
 

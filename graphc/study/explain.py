@@ -11,6 +11,7 @@ from graphc.schedule.fuse import value_name
 from graphc.schedule.program import Kernel, Memory
 from graphc.schedule.tiling import choose_tile
 from graphc.study.compiled import Compiled
+from graphc.study.math import forward_values
 from graphc.study.scopes import applied
 from graphc.study.slowpaths import parallel_pieces, slow_paths
 from graphc.study.tables import bytes_text, each_sample, number_text, table
@@ -251,10 +252,8 @@ def _stored(compiled: Compiled) -> str:
     if not backward:
         return ""
     decisions = store_or_recompute(graph, TYPICAL_BATCH)
-    later = {n.output for n in backward}
-    needed = dict.fromkeys(
-        v for n in backward for v in n.inputs if v not in later and v not in graph.inputs and v not in graph.parameters
-    )
+    forward = forward_values(graph)
+    needed = dict.fromkeys(v for n in backward for v in n.inputs if v in forward)
     memories = {m.name: m for m in compiled.program.memories}
     kept = [memories[value_name(v)] for v in needed if value_name(v) in memories]
     per_sample = sum(memory_bytes(m, 2) - memory_bytes(m, 1) for m in kept)

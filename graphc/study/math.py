@@ -38,7 +38,7 @@ class Entry:
 
 def entries(graph: Graph) -> tuple[Entry, ...]:
     """Every node with its part: forward, adjoint, or update."""
-    backward = {n.output for n in backward_nodes(graph)}
+    forward = forward_values(graph)
     values = {v.id: v for v in graph.values}
     calls: dict[int, list[Node]] = {}
     for node in graph.nodes:
@@ -52,12 +52,24 @@ def entries(graph: Graph) -> tuple[Entry, ...]:
             target = _target(node, of, producers, calls)
             title = f"∂L/∂{value_name(target)}" if target else node.operator
             found.append(Entry(node, ADJOINT, title, target))
-        elif node.output in backward or node.output in updated:
+        elif node.output in forward:
+            found.append(Entry(node, FORWARD, node.operator))
+        else:
             old = updated.get(node.output)
             found.append(Entry(node, UPDATE, f"new {value_name(old)}" if old else node.operator))
-        else:
-            found.append(Entry(node, FORWARD, node.operator))
     return tuple(found)
+
+
+def forward_values(graph: Graph) -> frozenset[Value]:
+    """The computed values that outputs or adjoints are made from and that are made from no adjoint."""
+    backward = {n.output for n in backward_nodes(graph)}
+    wanted = {*graph.outputs, *[v for n in graph.nodes if n.origin is not None for v in n.inputs]}
+    found = set()
+    for node in reversed(graph.nodes):
+        if node.output in wanted and node.output not in backward:
+            found.add(node.output)
+            wanted.update(node.inputs)
+    return frozenset(found)
 
 
 def _target(node: Node, of: Value | None, producers: dict[Value, Node], calls: dict[int, list[Node]]) -> Value | None:

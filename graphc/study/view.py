@@ -47,9 +47,10 @@ def _pass_text(compiled: Compiled, ir: Any, scope: str | None) -> str:
     """What a pass made, in the language of its result."""
     match ir:
         case Graph():
-            return graph_text(part_of_graph(ir, scope), formulas=True)
+            # a part without results ends without a return
+            return graph_text(part_of_graph(ir, scope), formulas=True).removesuffix("return \n")
         case Program():
-            return program_text(part_of_program(ir, scope))
+            return program_text(part_of_program(ir, scope)).removesuffix("return \n")
         case Step():
             return str(ir) if scope is None else _functions(ir, scope)
         case str():
@@ -60,11 +61,11 @@ def _pass_text(compiled: Compiled, ir: Any, scope: str | None) -> str:
 
 
 def _graph(compiled: Compiled, scope: str | None) -> str:
-    return graph_text(part_of_graph(compiled.graph, scope), formulas=True)
+    return _pass_text(compiled, compiled.graph, scope)
 
 
 def _kernels(compiled: Compiled, scope: str | None) -> str:
-    return program_text(part_of_program(compiled.program, scope))
+    return _pass_text(compiled, compiled.program, scope)
 
 
 def _loops(compiled: Compiled, scope: str | None) -> str:
