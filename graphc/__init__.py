@@ -26,6 +26,7 @@ from graphc.ops.formula import eq as equals
 from graphc.ops.formula import where as choose
 from graphc.ops.operator import OPERATORS, Max, Min, Sample, Sum, axes, axis, extent, op
 from graphc.pipeline import compile_inference, compile_training
+from graphc.study.check import check_gradients, compile_gradients
 from graphc.train.optimisers import SGD, Adam, AdamW, Momentum
 from graphc.train.trainer import Model
 from graphc.types import BATCH, DType
@@ -39,6 +40,6 @@ __all__ = [
     *functional.__all__,
     *nn.__all__,
     *("BATCH DType GraphcError Layer Max Min Model OPERATORS Parameter SGD Adam AdamW Momentum Sample Sum Tensor".split()),
-    *("axes axis choose compile_inference compile_training equals errors extent functional initialisers".split()),
+    *("axes axis check_gradients choose compile_gradients compile_inference compile_training equals errors extent functional initialisers".split()),
     *("input models nn op scalars seed trace".split()),
 ]

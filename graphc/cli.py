@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MODELS = ("lenet5", "mlp", "perceptron")
 DATA = ("digits", "fashion-mnist", "mnist")
-STAGES = ("math", "derivatives", "graph", "kernels", "loops", "llvm", "asm")
+STAGES = ("math", "latex", "derivatives", "graph", "kernels", "loops", "vectors", "llvm", "asm")
 RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 2e-3}
 """The learning rate of each optimiser unless --lr is given."""
 

@@ -17,7 +17,8 @@ from graphc.passes import History, run
 from graphc.pipeline import SIMPLE, STABLE, lowering_passes, verify
 from graphc.runtime.executable import Executable
 from graphc.runtime.jit import compile_ir
-from graphc.schedule.arrange import arrange
+from graphc.schedule.arrange import _interior, arrange
+from graphc.schedule.buffers import memory_bytes
 from graphc.types import DType, TensorType
 
 Array = np.ndarray
@@ -52,10 +53,29 @@ class Native:
             v.name: np.ascontiguousarray(inputs[v.name], dtype=v.type.dtype.numpy) for v in self.graph.inputs
         }
         self.executable.run(given, batch, threads)
+        self._check_memory(batch)
         outputs = []
         for name in self.program.outputs:
             outputs.append(given[name] if name in given else self.executable.output(name, batch))
         return outputs, {name: self.executable.output(name, batch) for name in held}
+
+    def _check_memory(self, batch: int) -> None:
+        """Nothing was stored between the slots of the arena, nor in the borders of zeros."""
+        executable = self.executable
+        capacity = executable._capacity
+        ends: dict[int, int] = {}
+        for m in self.program.memories:
+            if m.slot >= 0:
+                end = executable._offsets[m.name] + memory_bytes(m, capacity)
+                ends[end - memory_bytes(m, capacity)] = max(end, ends.get(end - memory_bytes(m, capacity), 0))
+        starts = sorted(ends)
+        for start, following in zip(starts, [*starts[1:], len(executable._arena)], strict=True):
+            assert not executable._arena[ends[start] : following].any(), "stored behind a slot"
+        for m in self.program.memories:
+            if m.slot >= 0 and m.layout.has_halo:
+                view = executable._view(m, batch).copy()
+                _interior(view, m.layout, m.value.type, batch)[...] = 0
+                assert not view.any(), f"stored in the border of {m.name}"
 
     def poison(self) -> None:
         """NaN into all working memory that has no border of zeros: nothing may depend on what was there."""

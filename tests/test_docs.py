@@ -1,4 +1,4 @@
-"""README.md and docs/*.md: every python block runs, in order; what a page says it prints, it prints.
+"""docs/*.md: every python block runs, in order; what a page says it prints, it prints.
 
 A fence `text` or `latex` right behind a python block holds what the block prints and is compared with it; a fence
 `asm` is shown but not compared, for machine code changes with the version of LLVM. `pytest --update-golden` writes
@@ -22,11 +22,8 @@ from graphc.pipeline import inference_passes, training_passes
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = sorted(DOCS.glob("*.md"))
 OUTPUT = ("text", "latex", "asm")
-
-PRELUDE = {"README.md": "import graphc as gc\nfrom graphc import Sum, axes\n"}
-"""The README shows an operator before it imports anything."""
 
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)[^)]*\)")
 
@@ -60,7 +57,6 @@ def run(page: Path) -> list[tuple[Fence, str]]:
     lines = page.read_text(encoding="utf-8").splitlines()
     blocks = fences(lines)
     namespace: dict[str, object] = {"__name__": f"docs.{page.stem}"}
-    exec(PRELUDE.get(page.name, ""), namespace)
     printed, line, python = [], 0, None
     for block, following in zip(blocks, [*blocks[1:], None], strict=True):
         if block.language != "python":
@@ -141,7 +137,7 @@ def test_the_architecture_page_lists_the_passes_in_order() -> None:
     again = {f"{name}_again" for name in listed}
     first = [name for name in training if name not in again]
     assert [name for name in listed if name in first] == first
-    assert [name for name in listed if name in inference] == sorted(inference, key=listed.index)
+    assert [name for name in listed if name in inference] == inference
     assert set(listed) == {*first, *inference}
     only = {re.findall(r"`(\w+)`", row[0])[0]: row[1] for row in table}
     assert {n for n, where in only.items() if where == "training"} == set(first) - set(inference)

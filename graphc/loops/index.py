@@ -269,6 +269,9 @@ def quotient(index: Index, divisor: int, ranges: Mapping[str, Range] = {}) -> In
     low, high = bounds(rest, ranges)
     if low // divisor == high // divisor:
         return whole + low // divisor
+    step, coarse, _ = _coarse(rest, divisor, ranges)
+    if step > 1:
+        return whole + quotient(coarse, divisor // step, ranges)
     return whole + of_atom(Quotient(rest, divisor))
 
 
@@ -280,7 +283,24 @@ def remainder(index: Index, divisor: int, ranges: Mapping[str, Range] = {}) -> I
     low, high = bounds(rest, ranges)
     if low // divisor == high // divisor:
         return rest - (low // divisor) * divisor
+    step, coarse, fine = _coarse(rest, divisor, ranges)
+    if step > 1:
+        return remainder(coarse, divisor // step, ranges) * step + fine
     return of_atom(Remainder(rest, divisor))
+
+
+def _coarse(index: Index, divisor: int, ranges: Mapping[str, Range]) -> tuple[int, Index, Index]:
+    """index = step · coarse + fine with 0 <= fine < step and step | divisor; step is 1 where there is none.
+
+    A block of lanes stays together: (8·b + l) mod 24 = 8 · (b mod 3) + l.
+    """
+    for step in sorted({abs(k) for _, k in index.terms if abs(k) > 1 and divisor % abs(k) == 0}, reverse=True):
+        coarse = total([(a, k // step) for a, k in index.terms if k % step == 0], index.constant // step)
+        fine = total([(a, k) for a, k in index.terms if k % step], index.constant % step)
+        low, high = bounds(fine, ranges)
+        if low >= 0 and high < step:
+            return step, coarse, fine
+    return 1, index, ZERO
 
 
 def minimum(a: Index, b: Index, ranges: Mapping[str, Range] = {}) -> Index:

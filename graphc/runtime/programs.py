@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,14 @@ class _Program:
     def _bind(self) -> None:
         for name, holder, key, encode, decode in self._forms:
             self._executable.bind(name, holder.form(key, encode, decode))
+
+    def __repr__(self) -> str:
+        from graphc.study.explain import summary
+
+        return summary(self.compiled, self.threads)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
 
     def text(self, stage: str, scope: str | None = None) -> str:
         """A stage as text, for the whole program or for the layers whose path starts with `scope`.

@@ -48,7 +48,7 @@ def plan_layouts(graph: Graph, kernels: tuple[Kernel, ...], target: Target) -> P
     for kernel in kernels:
         for stage in kernel.stages:
             plan.values[stage.name] = stage.value
-    laned = tuple(_choose_lane(plan, kernel) for kernel in kernels)
+    laned = tuple(_choose_lane(plan, kernel, kernels[k + 1 :]) for k, kernel in enumerate(kernels))
     halo = _halos(plan, laned)
     memories = {name: _memory(plan, name, halo) for name in _stored(plan, laned)}
     return _with_copies(plan, laned, memories, halo)
@@ -57,7 +57,7 @@ def plan_layouts(graph: Graph, kernels: tuple[Kernel, ...], target: Target) -> P
 # --------------------------------------------------------------------------------------------------- lanes
 
 
-def _choose_lane(plan: _Plan, kernel: Kernel) -> Kernel:
+def _choose_lane(plan: _Plan, kernel: Kernel, later: tuple[Kernel, ...]) -> Kernel:
     """The kernel with its lane axis; the values that it touches first learn their innermost axis."""
     first = kernel.stages[0].formula
     result = {a.name: k for k, a in enumerate(first.axes)}
@@ -76,6 +76,9 @@ def _choose_lane(plan: _Plan, kernel: Kernel) -> Kernel:
             scores[name] = scores.get(name, 0.0) + _affinity(plan, access, position, is_contraction)
     for name in wanted:
         scores[name] = scores.get(name, 0.0) + 4.0
+    if not is_contraction:
+        for name in _lane_of_readers(plan, kernel, later):
+            scores[name] = scores.get(name, 0.0) + 1.5
     for name in list(scores):
         e = extents[name]
         if isinstance(e, Batch) or e == 1:
@@ -126,6 +129,22 @@ def _lane_of_neighbours(plan: _Plan, kernel: Kernel) -> tuple[str, ...]:
         known = plan.lane.get(memory)
         if known is not None:
             found.append(names[known])
+    return tuple(dict.fromkeys(found))
+
+
+def _lane_of_readers(plan: _Plan, kernel: Kernel, later: tuple[Kernel, ...]) -> tuple[str, ...]:
+    """Axes of the result along which later kernels already have other operands innermost."""
+    names = [a.name for a in kernel.axes]
+    written = set(kernel.writes)
+    found = []
+    for reader in later:
+        if written.isdisjoint(reader.reads):
+            continue
+        reads = [access for stage in reader.stages for access in accesses(stage.formula)]
+        lanes = {a.bare[plan.lane[a.operand]] for a in reads if a.bare and a.operand in plan.lane}
+        for access in reads:
+            if access.operand in written:
+                found += [names[p] for p, name in enumerate(access.bare) if name is not None and name in lanes]
     return tuple(dict.fromkeys(found))
 
 
