@@ -148,8 +148,7 @@ def table(rows: list[Row], whole: float, barrier: float, most: int) -> str:
             f"{k.scope or '-':<16} {', '.join(k.writes)}"
         )
     lines.append(
-        f"{len(rows)} kernels {1e6 * total:.1f} µs; a whole step {1e6 * whole:.1f} µs; "
-        f"a barrier {1e6 * barrier:.2f} µs"
+        f"{len(rows)} kernels {1e6 * total:.1f} µs; a whole step {1e6 * whole:.1f} µs; a barrier {1e6 * barrier:.2f} µs"
     )
     return "\n".join(lines)
 
@@ -163,17 +162,13 @@ def main() -> None:
     parser.add_argument("--inference", action="store_true", help="the inference program")
     parser.add_argument("--seconds", type=float, default=0.05, help="for each kernel")
     parser.add_argument("--top", type=int, default=30, help="how many kernels to print")
-    parser.add_argument(
-        "--kernel", help="print the schedule and the loops of this kernel too, for example k3"
-    )
+    parser.add_argument("--kernel", help="print the schedule and the loops of this kernel too, for example k3")
     parser.add_argument("--write", action="store_true", help="update docs/performance.md")
     options = parser.parse_args()
     program = compiled(options.model, options.inference, options.threads)
     rows, whole, barrier = measure(program, options.batch, options.threads, options.seconds)
     text = table(rows, whole, barrier, options.top)
-    title = (
-        f"{options.model}, {'inference' if options.inference else 'training step'}, batch {options.batch}, "
-    )
+    title = f"{options.model}, {'inference' if options.inference else 'training step'}, batch {options.batch}, "
     title += f"{options.threads} thread{'s' if options.threads > 1 else ''}, {description()}"
     print(f"{title}\n\n{text}")
     if options.kernel:

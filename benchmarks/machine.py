@@ -44,9 +44,7 @@ def disturbance(before: Usage | None, after: Usage | None, own: float = 0.0) -> 
     return max(0.0, (after.busy - before.busy - own) / (after.total - before.total))
 
 
-def wait_until_quiet(
-    processors: Collection[int], patience: float, limit: float = 0.1, sample: float = 0.06
-) -> bool:
+def wait_until_quiet(processors: Collection[int], patience: float, limit: float = 0.1, sample: float = 0.06) -> bool:
     """Whether others left the processors alone for a moment within `patience` seconds."""
     end = time.monotonic() + patience
     while True:

@@ -29,10 +29,7 @@ def table(rows: Sequence[Row]) -> str:
     head = ["task", "threads", *[f"{f}, ms" for f in frameworks], "torch / graphc", "GFLOP/s", "compiled in"]
     lines = [head, ["---", *["--:"] * (len(head) - 1)]]
     for r in rows:
-        times = [
-            f"{1e3 * r.median(f):.3f} ({1e3 * r.fastest[f]:.3f})" if f in r.medians else ""
-            for f in frameworks
-        ]
+        times = [f"{1e3 * r.median(f):.3f} ({1e3 * r.fastest[f]:.3f})" if f in r.medians else "" for f in frameworks]
         ratio = f"**{r.ratio:.2f}** ({r.ratio_of_fastest:.2f})"
         rate = r.task.flops[r.mode] / r.median("graphc") / 1e9
         lines.append(

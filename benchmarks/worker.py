@@ -78,8 +78,7 @@ class Graphc:
         results = {"logits": self.inference(images=self.data[0][0])}
         turns = cycle(self.data)
         losses = [
-            self.training.step(images=x, labels=y)["loss"]
-            for x, y in (next(turns) for _ in range(CHECKED_STEPS))
+            self.training.step(images=x, labels=y)["loss"] for x, y in (next(turns) for _ in range(CHECKED_STEPS))
         ]
         values = {f"parameter {name}": p.value for name, p in self.training.parameters.items()}
         return results | {"losses": np.array(losses)} | values

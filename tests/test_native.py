@@ -234,9 +234,7 @@ LAYOUTS = {
         gc.conv2d(h, holding("v", 4, 4, 3, 3), padding=1).sum() + h.transpose(0, 2, 3, 1).max(3).sum() * gc.mean(h)
     ),
     "residual": lambda h: gc.relu(h + gc.conv2d(gc.relu(h), holding("v", 4, 4, 3, 3), padding=1)),
-    "pool, then dense over channels": lambda h: gc.dense(
-        gc.max_pool2d(h, 2).transpose(0, 2, 3, 1), holding("v", 3, 4)
-    ),
+    "pool, then dense over channels": lambda h: gc.dense(gc.max_pool2d(h, 2).transpose(0, 2, 3, 1), holding("v", 3, 4)),
     "attention over places": lambda h: gc.matmul(
         gc.softmax(gc.matmul(h.reshape(gc.BATCH, 4, 30).transpose(0, 2, 1), h.reshape(gc.BATCH, 4, 30))),
         h.reshape(gc.BATCH, 30, 4),
@@ -326,9 +324,7 @@ def test_random_graphs(case: Case) -> None:
     """Values and gradients, by the interpreter after every pass on graphs and natively; then other batches."""
     finite = [v for v in case.graph.outputs if not any(isinstance(e, Batch) for e in v.type.shape[1:])]
     for graph in (case.graph, *[with_gradients(case.graph, v) for v in finite[:1]]):
-        inputs = case.inputs | {
-            v.name: draw(v.type, case.batch, 9) for v in graph.inputs if v.name == "cotangent"
-        }
+        inputs = case.inputs | {v.name: draw(v.type, case.batch, 9) for v in graph.inputs if v.name == "cotangent"}
         expected = interpret(graph, inputs, case.parameters, case.batch).outputs
         history = History()
         run((*STABLE, *SIMPLE), graph, verify, (history,))

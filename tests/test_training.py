@@ -215,9 +215,7 @@ def test_parameters_that_are_not_trainable_stay() -> None:
     x = gc.input("x", (gc.BATCH, 3), "float64")
     moving = holding("moving", np.ones((4, 3)))
     frozen = holding("frozen", draw(2, 4, dtype="float64"), trainable=False)
-    program = gc.compile_training(
-        gc.dense(gc.tanh(gc.dense(x, moving)), frozen).sum(), optimizer=gc.Adam(0.1)
-    )
+    program = gc.compile_training(gc.dense(gc.tanh(gc.dense(x, moving)), frozen).sum(), optimizer=gc.Adam(0.1))
     kept = frozen.value.copy()
     for _ in range(3):
         program.step(x=draw(5, 3, dtype="float64"))

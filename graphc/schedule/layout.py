@@ -282,7 +282,7 @@ def _layout(plan: _Plan, name: str, halo: tuple[tuple[int, int], ...]) -> Layout
     last = wide if wide == 1 else -(-wide // lanes) * lanes
     if rank > 1 and batch and last * value.type.dtype.bytes % CONFLICT == 0:
         last += LINE // value.type.dtype.bytes
-    return Layout(order, halo, last, plan.block.get(name, 0))
+    return Layout(order, halo, last, 0 if any(map(any, halo)) else plan.block.get(name, 0))
 
 
 # -------------------------------------------------------------------------------------------------- copies
@@ -355,7 +355,7 @@ def _wanted_layout(
                 rest = [a for a in order[:-1] if a not in loops]
                 inner = sorted((*rest, *loops), key=lambda a: not isinstance(memory.value.type.shape[a], Batch))
                 tile = choose_tile(kernel, plan.target)
-                block = tile.vectors * lanes if extent > tile.vectors * lanes and not layout.has_halo else 0
+                block = tile.vectors * lanes if extent > tile.vectors * lanes and not any(map(any, border)) else 0
                 last = -(-(extent + sum(border[position])) // lanes) * lanes
                 batch = any(isinstance(e, Batch) for e in memory.value.type.shape)
                 return Layout((*inner, position), border, last, 0 if batch else block), f"by_{kernel.lane}"
