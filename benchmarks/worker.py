@@ -113,7 +113,7 @@ def torch_network(task: Task) -> Any:
 
 
 class Torch:
-    """Eager torch: modules, autograd and optimiser as in its tutorials; images channels-last if asked for."""
+    """Eager torch: modules, autograd and the fused optimiser, its fastest; images channels-last if asked for."""
 
     def __init__(self, task: Task, parameters: str, threads: int, channels_last: bool) -> None:
         import torch
@@ -135,7 +135,7 @@ class Torch:
         if channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
             self.data = [(x.contiguous(memory_format=torch.channels_last), y) for x, y in self.data]
-        optimizer = torch.optim.SGD(self.network.parameters(), LEARNING_RATE, momentum=MOMENTUM)
+        optimizer = torch.optim.SGD(self.network.parameters(), LEARNING_RATE, momentum=MOMENTUM, fused=True)
         turns = cycle(self.data)
 
         def step(x: Any, y: Any) -> Any:

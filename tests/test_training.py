@@ -165,7 +165,7 @@ def test_a_parameter_that_is_assigned_between_steps_is_seen_by_the_next() -> Non
     program = gc.compile_training(line.loss, optimizer=gc.SGD(0.1))
     program.step(**line.batch)
     line.w.value = np.array([1.0, 2.0, 3.0])
-    loss, w, b = line.expected(line.w.value, line.b.value, 0.1)
+    loss, w, _ = line.expected(line.w.value, line.b.value, 0.1)
     assert program.step(**line.batch)["loss"] == pytest.approx(loss, rel=1e-12)
     np.testing.assert_allclose(line.w.value, w, rtol=1e-12)
     kept = line.w.value.copy()

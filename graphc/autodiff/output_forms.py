@@ -65,7 +65,7 @@ class OutputForms:
 
     def __init__(self, statements: tuple[Statement, ...]) -> None:
         self.forms = [form for s in statements if (form := _output_form(s)) is not None]
-        self.tests = [form for s in statements if (form := _output_test(s)) is not None]
+        self.tests = [test for s in statements if (test := _output_test(s)) is not None]
 
     def rewrite(self, e: Expr, extents: Mapping[sp.Symbol, Extent]) -> Expr:
         """The expression with saved outputs, where that makes a kernel disappear and nothing else appear."""

@@ -65,9 +65,7 @@ def load(memory: Memory, logical: tuple[Index, ...], ranges: Mapping[str, Range]
     return Select(condition, value, Const(0, value.dtype))
 
 
-def outside(
-    index: Index, extent: Extent, border: tuple[int, int], ranges: Mapping[str, Range]
-) -> tuple[bool, bool]:
+def outside(index: Index, extent: Extent, border: tuple[int, int], ranges: Mapping[str, Range]) -> tuple[bool, bool]:
     """Whether an index can lie below, or above, a tensor's box and border."""
     if isinstance(extent, Batch):
         plain = len(index.terms) == 1 and index.constant == 0 and index.terms[0][1] == 1 and not index.elements()

@@ -183,9 +183,7 @@ def _holds(c: Condition, frame: Frame) -> bool:
     return value >= 0 if c.kind == "ge" else value % c.divisor == 0
 
 
-def _store(
-    buffer: Buffer, index: tuple[Index, ...], value: Expression, active: Index | None, frame: Frame
-) -> None:
+def _store(buffer: Buffer, index: tuple[Index, ...], value: Expression, active: Index | None, frame: Frame) -> None:
     lanes = value.lanes
     count = _active_lanes(active, lanes, frame)
     vector = np.broadcast_to(evaluate(value, frame), (lanes,))
@@ -230,9 +228,7 @@ def _span(buffer: str, index: tuple[Index, ...], count: int, frame: Frame) -> tu
         reach[-1] = count
     if not all(0 <= i <= extent - r for i, r, extent in zip(at, reach, shape, strict=True)):
         lanes = f" with {count} lanes" if count > 1 else ""
-        raise VerificationError(
-            f"access outside a buffer: {buffer}{at}{lanes}, but its shape is {list(shape)}"
-        )
+        raise VerificationError(f"access outside a buffer: {buffer}{at}{lanes}, but its shape is {list(shape)}")
     return (*at[:-1], slice(at[-1], at[-1] + count)) if at else (...,)
 
 
@@ -241,9 +237,7 @@ def _cell(array: str, index: tuple[Index, ...], frame: Frame) -> tuple[Any, ...]
     shape = frame.registers[array].shape
     at = tuple(evaluate_index(i, frame) for i in index)
     if not all(0 <= i < extent for i, extent in zip(at, shape, strict=False)):
-        raise VerificationError(
-            f"access outside a register array: {array}{list(at)}, its shape is {list(shape)}"
-        )
+        raise VerificationError(f"access outside a register array: {array}{list(at)}, its shape is {list(shape)}")
     return (*at, ...)
 
 
@@ -311,9 +305,7 @@ def _row(x: Expression, width: int, frame: Frame) -> Array:
     if x.lanes == width:
         return np.broadcast_to(evaluate(x, frame), (width,))
     if not isinstance(x, Cell):
-        raise VerificationError(
-            f"fold of {width} numbers: expected a vector or a register array, got {x.lanes}"
-        )
+        raise VerificationError(f"fold of {width} numbers: expected a vector or a register array, got {x.lanes}")
     array = frame.registers[x.array]
     outer = x.index[: array.ndim - 1]
     start = evaluate_index(x.index[-1], frame) if len(x.index) == array.ndim else 0

@@ -136,7 +136,8 @@ class Cell:
 
 
 UNARY = frozenset(
-    ["neg", "abs", "sqrt", "rint", "floor", "exp", "log", "expm1", "log1p", "tanh", "erf", "sigmoid", "softplus", "sin", "cos", "not"]
+    ("neg", "abs", "sqrt", "rint", "floor", "not")
+    + ("exp", "log", "expm1", "log1p", "tanh", "erf", "sigmoid", "softplus", "sin", "cos")
 )
 BINARY = frozenset(["add", "sub", "mul", "div", "min", "max", "pow", "copysign", "and", "or", "shl", "ashr"])
 COMPARISONS = frozenset(["lt", "le", "eq"])

@@ -70,5 +70,3 @@ class _Renamer(Rewriter):
     def statement(self, s: Statement) -> Statement:
         s = super().statement(s)
         return replace(s, buffer=self.moved(s.buffer)) if isinstance(s, Store) else s
-
-

@@ -123,8 +123,7 @@ def _phases(kernel: Kernel) -> tuple[Nest, ...] | None:
         for rest in itertools.product(*[range(modulus[n]) for n in inner]):
             chosen = fixed | dict(zip(inner, rest, strict=True))
             holds = all(
-                (sum(k * chosen.get(n, 0) for n, k in c.coefficients) + c.constant) % c.divisor == 0
-                for c in conditions
+                (sum(k * chosen.get(n, 0) for n, k in c.coefficients) + c.constant) % c.divisor == 0 for c in conditions
             )
             over = _split(tuple((a.name, a.extent) for a in first.over), chosen, modulus)
             if holds and over is not None:

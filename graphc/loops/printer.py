@@ -181,9 +181,7 @@ def condition_text(c: Condition) -> str:
 
 
 def _loop_head(loop: For) -> str:
-    words = [
-        f"{'vector' if loop.mode is Mode.VECTOR else 'for'} {loop.var} in {loop.start}..{_stop(loop.stop)}"
-    ]
+    words = [f"{'vector' if loop.mode is Mode.VECTOR else 'for'} {loop.var} in {loop.start}..{_stop(loop.stop)}"]
     if loop.step != 1:
         words.append(f"by {loop.step}")
     if loop.mode in (Mode.PARALLEL, Mode.UNROLL):

@@ -100,9 +100,7 @@ def _rank(name: str, expected: int, got: int, scope: Scope) -> None:
 def verify_access(buffer: Buffer, index: tuple[Index, ...], active: Index | None, scope: Scope) -> None:
     """Require a declared buffer with one index for each of its axes."""
     declared = scope.buffers.get(buffer.name)
-    scope.require(
-        declared == buffer, f"buffer {buffer} is not declared (known: {declared or 'none of its name'})"
-    )
+    scope.require(declared == buffer, f"buffer {buffer} is not declared (known: {declared or 'none of its name'})")
     _rank(buffer.name, len(buffer.shape), len(index), scope)
     for i in (*index, *([] if active is None else [active])):
         verify_index(i, scope)
@@ -221,9 +219,7 @@ def _verify_domain(operation: str, dtype: ElementType, scope: Scope) -> None:
     if operation in FLOAT_ONLY:
         scope.require(is_float, f"{operation}: expected a float, got {dtype.short}")
     elif operation in INTEGER_ONLY:
-        scope.require(
-            not is_float and dtype is not BOOL, f"{operation}: expected an integer, got {dtype.short}"
-        )
+        scope.require(not is_float and dtype is not BOOL, f"{operation}: expected an integer, got {dtype.short}")
     elif operation in LOGICAL:
         scope.require(not is_float, f"{operation}: expected bool or an integer, got {dtype.short}")
     else:

@@ -99,9 +99,7 @@ def _folded(body: tuple[Statement, ...]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _serial(
-    body: tuple[Statement, ...], ranges: dict[str, Range], arrays: _Arrays
-) -> tuple[Statement, ...]:
+def _serial(body: tuple[Statement, ...], ranges: dict[str, Range], arrays: _Arrays) -> tuple[Statement, ...]:
     """Statements outside VECTOR loops."""
     ranges = dict(ranges)
     result: list[Statement] = []
@@ -176,8 +174,10 @@ class _Lanes:
         if not index or self.moves(index[:-1]):
             return False
         last = index[-1]
-        return last.coefficient(self.var) == 1 and not (last - self.at(last, 0)).constant and not (
-            self.at(last, 0).uses(self.var)
+        return (
+            last.coefficient(self.var) == 1
+            and not (last - self.at(last, 0)).constant
+            and not (self.at(last, 0).uses(self.var))
         )
 
     def masked(self, buffer: Buffer, index: tuple[Index, ...]) -> Index | None:
@@ -191,13 +191,9 @@ class _Lanes:
     def mask(self) -> Expression:
         """Which lanes are active."""
         assert self.active is not None
-        return Compare(
-            "lt", Iota(DType.INT32, self.width), Splat(Number(self.active, DType.INT32), self.width)
-        )
+        return Compare("lt", Iota(DType.INT32, self.width), Splat(Number(self.active, DType.INT32), self.width))
 
-    def store(
-        self, buffer: Buffer, index: tuple[Index, ...], value: Expression, exact: bool
-    ) -> list[Statement]:
+    def store(self, buffer: Buffer, index: tuple[Index, ...], value: Expression, exact: bool) -> list[Statement]:
         if self.width == 1 or not self.moves(index):
             moved = tuple(self.at(i, 0) for i in index)
             return [Store(buffer, moved, Extract(value, 0) if value.lanes > 1 else value)]

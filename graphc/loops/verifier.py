@@ -59,9 +59,7 @@ def _verify_function(f: Function) -> None:
 def _verify_buffer(b: Buffer, scope: Scope) -> None:
     fixed = all(not isinstance(e, Batch) for e in b.shape[1:])
     scope.require(fixed, f"buffer {b}: expected the batch as the first extent only")
-    scope.require(
-        all(isinstance(e, Batch) or e > 0 for e in b.shape), f"buffer {b}: expected positive extents"
-    )
+    scope.require(all(isinstance(e, Batch) or e > 0 for e in b.shape), f"buffer {b}: expected positive extents")
 
 
 # ----------------------------------------------------------------------------------------------- statements
@@ -111,9 +109,7 @@ def _verify_loop(loop: For, scope: Scope) -> None:
     for index in (loop.start, loop.stop, *([] if loop.active is None else [loop.active])):
         verify_index(index, scope)
     scope.require(loop.step > 0, f"expected a positive step, got {loop.step}")
-    scope.require(
-        loop.active is None or loop.mode is Mode.VECTOR, f"a {loop.mode.value} loop has no inactive lanes"
-    )
+    scope.require(loop.active is None or loop.mode is Mode.VECTOR, f"a {loop.mode.value} loop has no inactive lanes")
     match loop.mode:
         case Mode.VECTOR:
             scope.require(Mode.VECTOR not in scope.modes, "a vector loop inside a vector loop")

@@ -41,7 +41,7 @@ class _Printer(StrPrinter):  # type: ignore[misc]
         return f"({self._print(e.args[0])} % {e.args[1]})"
 
     def _print_Reduce(self, e: Any) -> str:
-        return _reduction(e.kind, e.over, e.conditions) + "(" + self._print(e.body) + ")"
+        return f"{_reduction(e.kind, e.over, e.conditions)}({self._print(e.body)})"
 
     def _print_Float(self, e: Any) -> str:
         return f"{float(e):.9g}"
@@ -52,7 +52,7 @@ class _Printer(StrPrinter):  # type: ignore[misc]
     def _print_Pow(self, e: Any, rational: bool = False) -> str:
         if e.exp == -1:
             return f"1/{self.parenthesize(e.base, 50)}"
-        return super()._print_Pow(e, rational=rational)
+        return str(super()._print_Pow(e, rational=rational))
 
 
 _printer = _Printer({"order": None})

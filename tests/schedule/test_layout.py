@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -50,7 +52,7 @@ def test_memories_of_one_slot_are_never_alive_together(program) -> None:  # type
     assert any(len(names) > 1 for names in slots.values())
     for names in slots.values():
         spans = sorted(life[n] for n in names)
-        assert all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False)), names
+        assert all(a[1] < b[0] for a, b in itertools.pairwise(spans)), names
 
 
 def test_borders_keep_their_slot(program) -> None:  # type: ignore[no-untyped-def]
