@@ -144,56 +144,76 @@ COMPARISONS = frozenset(["lt", "le", "eq"])
 REDUCTIONS = {"sum": "add", "max": "max", "min": "min", "prod": "mul"}
 
 
-@dataclass(frozen=True, slots=True)
-class Unary:
-    operation: str
+class _TypeOfX:
+    """The element type of the operand x."""
+
+    __slots__ = ()
     x: Expression
 
     @property
     def dtype(self) -> ElementType:
         return self.x.dtype
 
+
+class _LanesOfX:
+    """The lanes of the operand x."""
+
+    __slots__ = ()
+    x: Expression
+
     @property
     def lanes(self) -> int:
         return self.x.lanes
 
 
+class _TypeOfA:
+    """The element type of the operand a."""
+
+    __slots__ = ()
+    a: Expression
+
+    @property
+    def dtype(self) -> ElementType:
+        return self.a.dtype
+
+
+class _LanesOfA:
+    """The lanes of the operand a."""
+
+    __slots__ = ()
+    a: Expression
+
+    @property
+    def lanes(self) -> int:
+        return self.a.lanes
+
+
 @dataclass(frozen=True, slots=True)
-class Binary:
+class Unary(_TypeOfX, _LanesOfX):
+    operation: str
+    x: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(_TypeOfA, _LanesOfA):
     """min and max propagate NaN. and, or act on Bool or integers; shl, ashr on integers."""
 
     operation: str
     a: Expression
     b: Expression
 
-    @property
-    def dtype(self) -> ElementType:
-        return self.a.dtype
-
-    @property
-    def lanes(self) -> int:
-        return self.a.lanes
-
 
 @dataclass(frozen=True, slots=True)
-class Fma:
+class Fma(_TypeOfA, _LanesOfA):
     """a * b + c, rounded once."""
 
     a: Expression
     b: Expression
     c: Expression
 
-    @property
-    def dtype(self) -> ElementType:
-        return self.a.dtype
-
-    @property
-    def lanes(self) -> int:
-        return self.a.lanes
-
 
 @dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(_LanesOfA):
     """Ordered comparison lt, le, eq: false where an operand is NaN."""
 
     operation: str
@@ -204,60 +224,36 @@ class Compare:
     def dtype(self) -> ElementType:
         return BOOL
 
-    @property
-    def lanes(self) -> int:
-        return self.a.lanes
-
 
 @dataclass(frozen=True, slots=True)
-class Select:
+class Select(_TypeOfA, _LanesOfA):
     condition: Expression
     a: Expression
     b: Expression
 
-    @property
-    def dtype(self) -> ElementType:
-        return self.a.dtype
-
-    @property
-    def lanes(self) -> int:
-        return self.a.lanes
-
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class Cast(_LanesOfX):
     """Conversion of the value; float to integer truncates."""
 
     x: Expression
     dtype: DType
 
-    @property
-    def lanes(self) -> int:
-        return self.x.lanes
-
 
 @dataclass(frozen=True, slots=True)
-class Bitcast:
+class Bitcast(_LanesOfX):
     """The same bits under another type of the same width."""
 
     x: Expression
     dtype: DType
 
-    @property
-    def lanes(self) -> int:
-        return self.x.lanes
-
 
 @dataclass(frozen=True, slots=True)
-class Splat:
+class Splat(_TypeOfX):
     """One number in every lane."""
 
     x: Expression
     lanes: int
-
-    @property
-    def dtype(self) -> ElementType:
-        return self.x.dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,20 +272,16 @@ class Pack:
 
 
 @dataclass(frozen=True, slots=True)
-class Extract:
+class Extract(_TypeOfX):
     """One lane as a scalar."""
 
     x: Expression
     lane: int
     lanes: int = 1
 
-    @property
-    def dtype(self) -> ElementType:
-        return self.x.dtype
-
 
 @dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(_TypeOfX):
     """All elements of a vector (or, before vectorise, of a register array's last axis) reduced by a fixed
     binary tree: lane k with lane k + half, again and again."""
 
@@ -297,10 +289,6 @@ class Fold:
     x: Expression
     width: int
     lanes: int = 1
-
-    @property
-    def dtype(self) -> ElementType:
-        return self.x.dtype
 
 
 Expression = Union[
