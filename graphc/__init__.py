@@ -1,13 +1,13 @@
 """graphc: a symbolic, graph-compiled deep-learning engine. Every operator is one index-notation formula.
 
-    import graphc as gc
+import graphc as gc
 
-    images = gc.input("images", (gc.BATCH, 1, 28, 28))
-    labels = gc.input("labels", (gc.BATCH,), "int64")
-    logits = gc.Sequential(gc.Flatten(), gc.Dense(128, "relu"), gc.Dense(10))(images)
-    training = gc.compile_training(gc.cross_entropy(logits, labels), optimizer=gc.SGD(0.1, momentum=0.9))
-    training.step(images=x, labels=y)
-    predict = gc.compile_inference(logits)
+images = gc.input("images", (gc.BATCH, 1, 28, 28))
+labels = gc.input("labels", (gc.BATCH,), "int64")
+logits = gc.Sequential(gc.Flatten(), gc.Dense(128, "relu"), gc.Dense(10))(images)
+training = gc.compile_training(gc.cross_entropy(logits, labels), optimizer=gc.SGD(0.1, momentum=0.9))
+training.step(images=x, labels=y)
+predict = gc.compile_inference(logits)
 """
 
 from importlib import metadata
@@ -24,7 +24,8 @@ from graphc.errors import GraphcError
 from graphc.ops import scalars
 from graphc.ops.formula import eq as equals
 from graphc.ops.formula import where as choose
-from graphc.ops.operator import OPERATORS, Max, Min, Sample, Sum, axes, axis, extent, op
+from graphc.ops.notation import Max, Min, Sum, axes, axis, extent
+from graphc.ops.operator import OPERATORS, Sample, op
 from graphc.pipeline import compile_inference, compile_training
 from graphc.study.check import check_gradients, compile_gradients
 from graphc.train.optimisers import SGD, Adam, AdamW, Momentum
@@ -39,7 +40,41 @@ except metadata.PackageNotFoundError:  # a source tree that is not installed
 __all__ = [
     *functional.__all__,
     *nn.__all__,
-    *("BATCH DType GraphcError Layer Max Min Model OPERATORS Parameter SGD Adam AdamW Momentum Sample Sum Tensor".split()),
-    *("axes axis check_gradients choose compile_gradients compile_inference compile_training equals errors extent functional initialisers".split()),
-    *("input models nn op scalars seed trace".split()),
+    *(
+        [
+            "BATCH",
+            "DType",
+            "GraphcError",
+            "Layer",
+            "Max",
+            "Min",
+            "Model",
+            "OPERATORS",
+            "Parameter",
+            "SGD",
+            "Adam",
+            "AdamW",
+            "Momentum",
+            "Sample",
+            "Sum",
+            "Tensor",
+        ]
+    ),
+    *(
+        [
+            "axes",
+            "axis",
+            "check_gradients",
+            "choose",
+            "compile_gradients",
+            "compile_inference",
+            "compile_training",
+            "equals",
+            "errors",
+            "extent",
+            "functional",
+            "initialisers",
+        ]
+    ),
+    *(["input", "models", "nn", "op", "scalars", "seed", "trace"]),
 ]

@@ -83,9 +83,7 @@ _update = _options(
 @_update
 @_threads
 @_seed
-@click.option(
-    "--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the parameters to FILE.npz."
-)
+@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the parameters to FILE.npz.")
 @click.pass_context
 def train(
     context: click.Context, model: str, data: str, data_dir: Path | None, epochs: int, batch_size: int,
@@ -150,9 +148,7 @@ def dump(
 @_data
 @_update
 @_threads
-def explain(
-    model: str, inference: bool, data: str, optimizer: str, lr: float | None, threads: int | None
-) -> None:
+def explain(model: str, inference: bool, data: str, optimizer: str, lr: float | None, threads: int | None) -> None:
     """Say what the compiler made of MODEL and why: kernels, layouts, memory, refusals."""
     click.echo(_compiled(model, data, inference, _optimiser(optimizer, lr), threads).explain())
 
@@ -221,9 +217,7 @@ def _classifier(spec: str, image_shape: tuple[int, int, int], classes: int) -> A
         from graphc.train.userfile import classifier_of
 
         return classifier_of(Path(spec), image_shape=image_shape, classes=classes)
-    raise click.BadParameter(
-        f"{spec!r} is neither {', '.join(MODELS)} nor a file that ends in .py", param_hint="MODEL"
-    )
+    raise click.BadParameter(f"{spec!r} is neither {', '.join(MODELS)} nor a file that ends in .py", param_hint="MODEL")
 
 
 def _compiled(model: str, data: str, inference: bool, optimizer: Optimizer, threads: int | None) -> Any:

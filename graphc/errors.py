@@ -11,9 +11,7 @@ class GraphcError(Exception):
     `location` is the line of the user's code, `layer` the scope ("features/conv1"), `hint` the likely fix.
     """
 
-    def __init__(
-        self, message: str, *, location: Location | None = None, layer: str = "", hint: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, location: Location | None = None, layer: str = "", hint: str = "") -> None:
         self.message, self.location, self.layer, self.hint = message, location, layer, hint
         super().__init__(message)
 

@@ -30,9 +30,7 @@ class Remark:
 class Observer(Protocol):
     """Told about each pass when it has been verified."""
 
-    def after(
-        self, stage: str, before: Any, after: Any, seconds: float, remarks: tuple[Remark, ...]
-    ) -> None: ...
+    def after(self, stage: str, before: Any, after: Any, seconds: float, remarks: tuple[Remark, ...]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +128,4 @@ class History:
         for record in reversed(self.records):
             if record.stage == stage:
                 return record.after
-        raise KeyError(
-            f"no stage {stage}; there are {', '.join(dict.fromkeys(r.stage for r in self.records))}"
-        )
+        raise KeyError(f"no stage {stage}; there are {', '.join(dict.fromkeys(r.stage for r in self.records))}")

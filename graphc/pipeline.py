@@ -1,13 +1,13 @@
 """The compiler's table of contents: from tensors to native code, stage by stage.
 
-    trace          the user's tensors as a Graph
-    GRAPH          rewrites on formulas; stability first
-    differentiate  adjoint formulas, reverse accumulation          training only
-    update         the optimiser's formulas                        training only
-    specialise     only what the outputs need                      inference only
-    SCHEDULE       kernels, layouts, buffers                       Graph   -> Program
-    LOOPS          loops, lanes, registers, polynomials            Program -> Step
-    emit, compile  LLVM IR, machine code                           Step    -> Executable
+trace          the user's tensors as a Graph
+GRAPH          rewrites on formulas; stability first
+differentiate  adjoint formulas, reverse accumulation          training only
+update         the optimiser's formulas                        training only
+specialise     only what the outputs need                      inference only
+SCHEDULE       kernels, layouts, buffers                       Graph   -> Program
+LOOPS          loops, lanes, registers, polynomials            Program -> Step
+emit, compile  LLVM IR, machine code                           Step    -> Executable
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from graphc.loops.vectorise import vectorise
 from graphc.loops.verifier import verify as verify_loops
 from graphc.ops.operator import Operator
 from graphc.passes import History, Named, Observer, run
+from graphc.programs import InferenceProgram, TrainingProgram
 from graphc.runtime.executable import Executable
 from graphc.runtime.inputs import scalar_names
 from graphc.runtime.jit import compile_ir
-from graphc.runtime.programs import InferenceProgram, TrainingProgram
 from graphc.runtime.threads import default_threads
 from graphc.schedule.buffers import assign_buffers
 from graphc.schedule.fuse import fuse, with_own_names

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Value
 from graphc.ops.formula import FloorDiv, Mod, Where, ge, le
-from graphc.ops.operator import Max, Operator, Sum, axes, axis, extent, op
+from graphc.ops.notation import Max, Sum, axes, axis, extent
+from graphc.ops.operator import Operator, op
 from graphc.ops.scalars import sigmoid, softplus, tanh
 from graphc.types import BATCH, Batch, DType, TensorType
 
@@ -29,9 +30,7 @@ def dense(X, W):
 @op
 def conv(X, W, *, stride=1, padding=1):
     n, k = axes("n k")
-    height, width = (
-        (e + 2 * padding - w) // stride + 1 for e, w in zip(X.shape[2:], W.shape[2:], strict=True)
-    )
+    height, width = ((e + 2 * padding - w) // stride + 1 for e, w in zip(X.shape[2:], W.shape[2:], strict=True))
     y, x = axis("y", height), axis("x", width)
     c, r, q = axes("c r q")
     taken = X[n, c, stride * y + r - padding, stride * x + q - padding]

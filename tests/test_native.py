@@ -19,7 +19,8 @@ from graphc.graph.builder import Builder
 from graphc.graph.interpreter import interpret
 from graphc.graph.ir import Graph, Value
 from graphc.ops import OPERATORS
-from graphc.ops.operator import Sum, axes, op
+from graphc.ops.notation import Sum, axes
+from graphc.ops.operator import op
 from graphc.passes import History, run
 from graphc.pipeline import SIMPLE, STABLE, lowering_passes, verify
 from graphc.types import Batch, DType

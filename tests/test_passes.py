@@ -80,9 +80,7 @@ def test_each_stage_becomes_a_numbered_file(tmp_path, monkeypatch) -> None:
     assert "%4: f64[N,4] = ones_like()\n    %4[i0,i1] = 1\n" in first
     assert "softmax" not in first
     assert "nothing changed" in second.splitlines()[0]
-    assert second.splitlines()[1] == (
-        "# %5: constant %4 not folded: it is read outside its box, where it is zero"
-    )
+    assert second.splitlines()[1] == ("# %5: constant %4 not folded: it is read outside its box, where it is zero")
 
 
 def test_no_dump_unless_asked_for(monkeypatch, tmp_path) -> None:

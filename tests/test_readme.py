@@ -24,9 +24,7 @@ def test_the_operator_is_a_convolution():
     assert got.shape == (2, 4, 5, 5)
     y, x = 3, 2
     window = image[:, :, y : y + 3, x : x + 2]
-    np.testing.assert_allclose(
-        got[:, :, y, x], np.einsum("ncrq,kcrq->nk", window, weight.value), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(got[:, :, y, x], np.einsum("ncrq,kcrq->nk", window, weight.value), rtol=1e-4, atol=1e-5)
 
 
 def test_the_model_trains_and_can_be_read(capsys):

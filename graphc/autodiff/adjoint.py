@@ -146,9 +146,7 @@ class _Derivation:
             if contribution is not None:
                 self.contributions.setdefault(read.name, []).append(contribution)
 
-    def contribution(
-        self, f: Formula, read: Read, partial: Expr, conditions: tuple[Cond, ...]
-    ) -> Formula | None:
+    def contribution(self, f: Formula, read: Read, partial: Expr, conditions: tuple[Cond, ...]) -> Formula | None:
         """What one read of a statement adds to the cotangent of the tensor that it reads."""
         found = eliminate(read, self.types[read.name].shape, f.axes, f.over, conditions)
         if found is None:

@@ -21,6 +21,7 @@ from graphc.autodiff.application import Adjoint, Application, cotangent_name
 from graphc.errors import DerivativeError, GraphError
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Node, Value
+from graphc.ops.compose import is_identity_read
 from graphc.ops.formula import (
     Axis,
     Formula,
@@ -33,8 +34,8 @@ from graphc.ops.formula import (
     tensor_symbol,
     value_reads,
 )
-from graphc.ops.operator import Statement, pointwise_names
-from graphc.ops.structure import is_copy
+from graphc.ops.notation import pointwise_names
+from graphc.ops.operator import Statement
 
 
 def gradients(
@@ -89,9 +90,7 @@ def hessian_vector_product(
     return _pulled(graph, zip(first, vectors, strict=True), wrt)
 
 
-def jvp(
-    graph: Graph, outputs: tuple[Value, ...], tangents: Mapping[Value, Value]
-) -> tuple[Graph, tuple[Value, ...]]:
+def jvp(graph: Graph, outputs: tuple[Value, ...], tangents: Mapping[Value, Value]) -> tuple[Graph, tuple[Value, ...]]:
     """Σ_w ∂y/∂w · t_w for each output y, where `tangents` maps every w to its t_w.
 
     The vector-Jacobian product is linear in its cotangents; its own vector-Jacobian product is the answer.
@@ -190,10 +189,7 @@ class _Sweep:
         application, names = _application(nodes)
         inside = {n.output for n in nodes}
         wanted = {
-            v: names[v]
-            for n in nodes
-            for v in n.inputs
-            if v in active and v not in inside and v.type.dtype.is_float
+            v: names[v] for n in nodes for v in n.inputs if v in active and v not in inside and v.type.dtype.is_float
         }
         if not wanted:
             return
@@ -226,8 +222,9 @@ class _Sweep:
             if s.name in operands and (constant := _constant(s.formula)) is not None:
                 known[s.name] = constant
                 continue
-            if _is_copy(s) and values[s.formula.operands[0]].type == s.type:
-                values[s.name] = values[s.formula.operands[0]]
+            source = next(iter(s.formula.operands), None)
+            if source is not None and is_identity_read(s.formula, source) and values[source].type == s.type:
+                values[s.name] = values[source]
                 continue
             title = f"adjoint {base}/{operands[s.name]}" if s.name in operands else f"adjoint {base}.{s.name}"
             inputs = [values[o] for o in s.formula.operands]
@@ -303,9 +300,7 @@ def _application(nodes: tuple[Node, ...]) -> tuple[Application, dict[Value, str]
     statements = tuple(
         Statement(
             names[n.output],
-            rename_operands(
-                n.formula, {o: names[v] for o, v in zip(n.formula.operands, n.inputs, strict=True)}
-            ),
+            rename_operands(n.formula, {o: names[v] for o, v in zip(n.formula.operands, n.inputs, strict=True)}),
             n.output.type,
         )
         for n in nodes
@@ -318,9 +313,3 @@ def _constant(f: Formula) -> Expr | None:
     if f.reduction or f.conditions or f.operands or free_symbols(f.body) - {N}:
         return None
     return f.body
-
-
-def _is_copy(s: Statement) -> bool:
-    """Whether a statement passes a tensor on as it is, as the adjoint of a sum of two tensors does."""
-    f = s.formula
-    return is_copy(f) and f.body.index == tuple(a.symbol for a in f.axes)

@@ -153,9 +153,7 @@ def _follows(e: Expr, edges: list[Expr], extents: Extents) -> bool:
         if not symbols & free_symbols(edge):
             continue
         scaled = denominator(edge) * edge
-        common = gcd(
-            *[int(k) for term, k in scaled.as_coefficients_dict().items() if term is not sp.S.One] or [1]
-        )
+        common = gcd(*[int(k) for term, k in scaled.as_coefficients_dict().items() if term is not sp.S.One] or [1])
         for candidate in dict.fromkeys((scaled, scaled / common)):
             # (edge - c) / common >= 0 rounds like the condition did, so compare up to less than one
             slack = interval(e - candidate, extents)

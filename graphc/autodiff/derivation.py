@@ -74,10 +74,9 @@ def _steps(application: Application, s: Statement, read: Read, partial: Expr) ->
         "chain rule",
         f"{places} += {sigma}{_element(source, (a.name for a in f.axes))} · ∂{element}/∂{wanted}",
     )
-    deltas = " ".join(
-        f"δ({a.name}', {expression_text(i)})" for a, i in zip(found.axes, read.index, strict=True)
-    )
-    yield f"read {read.name}", f"∂{element}/∂{wanted} = {_factor(partial)}{deltas}"
+    deltas = " ".join(f"δ({a.name}', {expression_text(i)})" for a, i in zip(found.axes, read.index, strict=True))
+    derivative = f"{_factor(partial)}{deltas}" if deltas else expression_text(partial)
+    yield f"read {read.name}", f"∂{element}/∂{wanted} = {derivative}"
     if f.reduction in ("max", "min"):
         yield (
             "first",

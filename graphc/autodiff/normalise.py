@@ -119,9 +119,7 @@ class _Normaliser:
             if read.name not in self.values:
                 continue
             axes, body = self.values[read.name]
-            outside = {
-                a for i, a in zip(read.index, axes, strict=True) if not interval(i, extents).inside(a.extent)
-            }
+            outside = {a for i, a in zip(read.index, axes, strict=True) if not interval(i, extents).inside(a.extent)}
             if not outside or self._vanishes(body, outside):
                 moved = replace(body, {a.symbol: i for a, i in zip(axes, read.index, strict=True)})
                 mapping[read] = simplify_reads(moved, extents)
@@ -217,9 +215,7 @@ def _widened(axes: tuple[Axis, ...], read: Read, inner: Formula) -> tuple[Axis, 
 def _read_as(statements: dict[str, Statement], old: str, new: str) -> dict[str, Statement]:
     """The statements reading `new` where they read `old`."""
     return {
-        name: with_fields(s, formula=rename_operands(s.formula, {old: new}))
-        if old in s.formula.operands
-        else s
+        name: with_fields(s, formula=rename_operands(s.formula, {old: new})) if old in s.formula.operands else s
         for name, s in statements.items()
     }
 

@@ -85,9 +85,7 @@ class OutputForms:
 
 def _no_new_division(form: OutputForm, old: Expr, new: Expr) -> bool:
     """Whether nothing is divided by that was not before, which could be 0 / 0; 1/√X = 1/Y is as good."""
-    before, after = (
-        {node.base for node in walk(e) if node.is_Pow and node.exp.is_negative} for e in (old, new)
-    )
+    before, after = ({node.base for node in walk(e) if node.is_Pow and node.exp.is_negative} for e in (old, new))
     return after <= before or (form.power != 1 and len(after) <= len(before))
 
 

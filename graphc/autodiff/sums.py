@@ -59,9 +59,7 @@ class Sums:
             key, places = _key(f.axes, f.over, f.conditions, variable)
             self.known.setdefault(key, Read(tensor_symbol(s.name), *places) / scale)
 
-    def sum(
-        self, axes: tuple[Axis, ...], over: tuple[Axis, ...], conditions: tuple[Cond, ...], body: Expr
-    ) -> Expr:
+    def sum(self, axes: tuple[Axis, ...], over: tuple[Axis, ...], conditions: tuple[Cond, ...], body: Expr) -> Expr:
         """Σ_{over | conditions} body as an expression over `axes` that reads the sums it needs."""
         if body == 0:
             return sp.S.Zero
@@ -125,9 +123,7 @@ class Sums:
             left = frozenset().union(*map(free_symbols, inner)) - {a.symbol}
             if len(inner) > 1 and outer and left <= frozenset().union(*map(free_symbols, outer)):
                 rest = tuple(b for b in over if b != a)
-                return self.sum(
-                    axes, rest, (), _product(outer) * self.sum((*axes, *rest), (a,), (), _product(inner))
-                )
+                return self.sum(axes, rest, (), _product(outer) * self.sum((*axes, *rest), (a,), (), _product(inner)))
         return None
 
     def _contraction(self, axes: tuple[Axis, ...], over: tuple[Axis, ...], body: Expr) -> Expr:
@@ -138,9 +134,7 @@ class Sums:
             symbols = free_symbols(f)
             groups[symbols] = groups.get(symbols, sp.S.One) * f
         for few in sorted(groups, key=len):
-            wider = [
-                s for s in groups if few < s and len(s) < len(everything) and not isinstance(groups[s], Read)
-            ]
+            wider = [s for s in groups if few < s and len(s) < len(everything) and not isinstance(groups[s], Read)]
             if wider and few:
                 groups[wider[0]] *= groups.pop(few)
         return _product(self._stored(part, everything) for part in groups.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphc.codegen.spelling import SCALAR, is_float, overload, spell
 from graphc.codegen.writer import Writer
 from graphc.errors import LoweringError
-from graphc.loops.ir import Bool, ElementType
+from graphc.loops.expressions import Bool, ElementType
 from graphc.types import DType
 
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}

@@ -12,8 +12,7 @@ from graphc.codegen.indices import address, integer
 from graphc.codegen.spelling import SCALAR, constant, is_float, overload, prefix_mask, row, spell
 from graphc.codegen.writer import RegisterArray, Writer
 from graphc.errors import LoweringError
-from graphc.loops.index import Index, bounds
-from graphc.loops.ir import (
+from graphc.loops.expressions import (
     REDUCTIONS,
     Binary,
     Bitcast,
@@ -36,6 +35,7 @@ from graphc.loops.ir import (
     Splat,
     Unary,
 )
+from graphc.loops.index import Index, bounds
 from graphc.types import DType
 
 _COMPARISONS = {"lt": ("fcmp olt", "icmp slt"), "le": ("fcmp ole", "icmp sle"), "eq": ("fcmp oeq", "icmp eq")}
@@ -57,9 +57,7 @@ def value(writer: Writer, e: Expression) -> str:
         case Binary():
             return _binary(writer, e)
         case Fma():
-            return arithmetic.fma(
-                writer, value(writer, e.a), value(writer, e.b), value(writer, e.c), e.dtype, e.lanes
-            )
+            return arithmetic.fma(writer, value(writer, e.a), value(writer, e.b), value(writer, e.c), e.dtype, e.lanes)
         case Unary():
             return arithmetic.unary(writer, e.operation, value(writer, e.x), e.dtype, e.lanes)
         case Select():
@@ -80,11 +78,7 @@ def value(writer: Writer, e: Expression) -> str:
             return _pack(writer, e)
         case Extract():
             x = value(writer, e.x)
-            return (
-                x
-                if e.x.lanes == 1
-                else writer.here(f"extractelement {spell(e.dtype, e.x.lanes)} {x}, i32 {e.lane}")
-            )
+            return x if e.x.lanes == 1 else writer.here(f"extractelement {spell(e.dtype, e.x.lanes)} {x}, i32 {e.lane}")
         case Fold():
             return _fold(writer, e)
 
@@ -129,9 +123,7 @@ def active_lanes(writer: Writer, active: Index | None, lanes: int) -> str:
     if low < 0:
         clipped = writer.hoisted(writer.intrinsic("llvm.smax.i64", "i64", f"i64 {clipped}", "i64 0"), clipped)
     if high > lanes:
-        clipped = writer.hoisted(
-            writer.intrinsic("llvm.smin.i64", "i64", f"i64 {clipped}", f"i64 {lanes}"), clipped
-        )
+        clipped = writer.hoisted(writer.intrinsic("llvm.smin.i64", "i64", f"i64 {clipped}", f"i64 {lanes}"), clipped)
     count = writer.hoisted(f"trunc i64 {clipped} to i32", clipped)
     if lanes == 1:
         bit = writer.here(f"icmp sgt i32 {count}, 0")
@@ -149,8 +141,7 @@ def cell(writer: Writer, array: str, index: tuple[Index, ...]) -> tuple[str, Reg
         text = integer(writer, i)
         if text[0] == "%" or not 0 <= int(text) < extent:
             raise LoweringError(
-                f"register array {array} of shape {found.shape} is indexed by {i}, "
-                f"expected a constant below {extent}",
+                f"register array {array} of shape {found.shape} is indexed by {i}, expected a constant below {extent}",
                 hint="loops around register arrays must be unrolled",
             )
         place = place * extent + int(text)
@@ -184,9 +175,7 @@ def splat(writer: Writer, x: str, dtype: ElementType, lanes: int) -> str:
         return f"splat ({SCALAR[dtype]} {x})"
     vector = f"<{lanes} x {SCALAR[dtype]}>"
     first = writer.hoisted(f"insertelement {vector} poison, {SCALAR[dtype]} {x}, i32 0", x)
-    return writer.hoisted(
-        f"shufflevector {vector} {first}, {vector} poison, <{lanes} x i32> zeroinitializer", first
-    )
+    return writer.hoisted(f"shufflevector {vector} {first}, {vector} poison, <{lanes} x i32> zeroinitializer", first)
 
 
 def never_nan(e: Expression) -> bool:
@@ -248,9 +237,7 @@ def _bitcast(writer: Writer, e: Bitcast) -> str:
     if e.x.dtype is e.dtype:
         return x
     if isinstance(e.x.dtype, Bool) or e.x.dtype.bits != e.dtype.bits:
-        raise LoweringError(
-            f"bits of {e.x.dtype.short} cannot be read as {e.dtype.short}: expected equal widths"
-        )
+        raise LoweringError(f"bits of {e.x.dtype.short} cannot be read as {e.dtype.short}: expected equal widths")
     return writer.here(f"bitcast {spell(e.x.dtype, e.lanes)} {x} to {spell(e.dtype, e.lanes)}")
 
 
@@ -259,9 +246,7 @@ def _pack(writer: Writer, e: Pack) -> str:
         return value(writer, e.items[0])
     vector, packed = spell(e.dtype, e.lanes), "poison"
     for lane, item in enumerate(e.items):
-        packed = writer.here(
-            f"insertelement {vector} {packed}, {SCALAR[e.dtype]} {value(writer, item)}, i32 {lane}"
-        )
+        packed = writer.here(f"insertelement {vector} {packed}, {SCALAR[e.dtype]} {value(writer, item)}, i32 {lane}")
     return packed
 
 
@@ -293,9 +278,7 @@ def _fold(writer: Writer, e: Fold) -> str:
     while len(parts) > 1:
         half = (len(parts) + 1) // 2
         parts = [
-            combine(writer, operation, parts[k], parts[k + half], e.dtype, 1)
-            if k + half < len(parts)
-            else parts[k]
+            combine(writer, operation, parts[k], parts[k + half], e.dtype, 1) if k + half < len(parts) else parts[k]
             for k in range(half)
         ]
     return parts[0]

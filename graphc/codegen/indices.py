@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from graphc.codegen.spelling import SCALAR
 from graphc.codegen.writer import Writer
 from graphc.errors import LoweringError
+from graphc.loops.expressions import Buffer
 from graphc.loops.index import Atom, Element, Index, Maximum, Minimum, Quotient, Remainder, Var, bounds
-from graphc.loops.ir import Buffer
 
 Sum = tuple[list[tuple[str, int]], int]
 """Registers with their coefficients, outermost first, and a constant."""
@@ -102,13 +102,9 @@ def _extreme(writer: Writer, operation: str, a: Index, b: Index) -> str:
 def element(writer: Writer, buffer: Buffer, index: Sequence[Index]) -> str:
     """An element of an integer buffer, widened to 64 bits; read where it is needed, never earlier."""
     if buffer.dtype.is_float:
-        raise LoweringError(
-            f"buffer {buffer.name} of {buffer.dtype.value} is used as an index; expected integers"
-        )
+        raise LoweringError(f"buffer {buffer.name} of {buffer.dtype.value} is used as an index; expected integers")
     source = SCALAR[buffer.dtype]
-    value = writer.read(
-        buffer.name, f"load {source}, ptr {address(writer, buffer, index)}, align {buffer.dtype.bytes}"
-    )
+    value = writer.read(buffer.name, f"load {source}, ptr {address(writer, buffer, index)}, align {buffer.dtype.bytes}")
     return value if source == "i64" else writer.here(f"sext {source} {value} to i64")
 
 

@@ -35,9 +35,7 @@ FLUSH = (
     else ()
 )
 RESTORE = ("  call void @llvm.x86.sse.ldmxcsr(ptr %control)",) if X86 else ()
-CONTROL = (
-    ("declare void @llvm.x86.sse.stmxcsr(ptr)", "declare void @llvm.x86.sse.ldmxcsr(ptr)") if X86 else ()
-)
+CONTROL = ("declare void @llvm.x86.sse.stmxcsr(ptr)", "declare void @llvm.x86.sse.ldmxcsr(ptr)") if X86 else ()
 
 
 def emit(step: Step, target: Target) -> str:
@@ -65,8 +63,7 @@ def shared(function: Function, calls: Sequence[Call]) -> dict[str, tuple[str, ..
     for call in calls:
         if len(call.buffers) != len(function.buffers):
             raise LoweringError(
-                f"kernel {function.name} has {len(function.buffers)} buffers "
-                f"but is called with {len(call.buffers)}"
+                f"kernel {function.name} has {len(function.buffers)} buffers but is called with {len(call.buffers)}"
             )
         passed: dict[str, str] = {}
         for actual, buffer in zip(call.buffers, function.buffers, strict=True):
@@ -162,9 +159,7 @@ def _entry(step: Step, functions: Mapping[str, Function]) -> str:
                         raise LoweringError(f"kernel {name} expects {buffer}, but is called with {given}")
                 arguments = "".join(f"ptr %b{place[b]}, " for b in buffers)
                 note = f"  ; {scope}" if scope else ""
-                lines.append(
-                    f"  call void @{identifier(name)}({arguments}i64 %N, i64 %thread, i64 %threads){note}"
-                )
+                lines.append(f"  call void @{identifier(name)}({arguments}i64 %N, i64 %thread, i64 %threads){note}")
             case Barrier():
                 lines.append("  call void @graphc.barrier(ptr %barrier, i64 %threads)")
             case Guard(name):

@@ -7,7 +7,7 @@ import struct
 from ctypes import c_float
 from functools import lru_cache
 
-from graphc.loops.ir import Bool, ElementType
+from graphc.loops.expressions import Bool, ElementType
 from graphc.types import DType
 
 SCALAR: dict[ElementType, str] = {
@@ -81,7 +81,5 @@ def identifier(name: str) -> str:
     """A name, quoted where LLVM asks for it."""
     if _PLAIN.fullmatch(name):
         return name
-    plain = (
-        c if " " <= c <= "~" and c not in '"\\' else "".join(f"\\{b:02X}" for b in c.encode()) for c in name
-    )
+    plain = (c if " " <= c <= "~" and c not in '"\\' else "".join(f"\\{b:02X}" for b in c.encode()) for c in name)
     return f'"{"".join(plain)}"'

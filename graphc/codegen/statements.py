@@ -15,22 +15,9 @@ from graphc.codegen.indices import address, integer
 from graphc.codegen.spelling import SCALAR, is_float, overload, spell
 from graphc.codegen.writer import RegisterArray, Writer
 from graphc.errors import LoweringError
+from graphc.loops.expressions import REDUCTIONS, Binary
 from graphc.loops.index import bounds
-from graphc.loops.ir import (
-    REDUCTIONS,
-    Accumulate,
-    Assign,
-    Binary,
-    Bind,
-    Condition,
-    Declare,
-    For,
-    If,
-    Let,
-    Mode,
-    Statement,
-    Store,
-)
+from graphc.loops.ir import Accumulate, Assign, Bind, Condition, Declare, For, If, Let, Mode, Statement, Store
 
 
 def body(writer: Writer, statements: Sequence[Statement]) -> None:

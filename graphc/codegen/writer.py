@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from graphc.codegen.spelling import identifier
 from graphc.errors import LoweringError
+from graphc.loops.expressions import Buffer, ElementType
 from graphc.loops.index import UNBOUNDED, Range
-from graphc.loops.ir import Buffer, ElementType
 from graphc.target import Target
 
 
@@ -48,9 +48,7 @@ class Writer:
     `aliases` names, for each buffer, all buffers that may share its memory, itself included.
     """
 
-    def __init__(
-        self, buffers: Sequence[Buffer], aliases: dict[str, tuple[str, ...]], target: Target
-    ) -> None:
+    def __init__(self, buffers: Sequence[Buffer], aliases: dict[str, tuple[str, ...]], target: Target) -> None:
         self.buffers = {b.name: b for b in buffers}
         self.strides = {b.name: b.strides for b in buffers}
         self.pointers = {b.name: f"%b{k}" for k, b in enumerate(buffers)}
@@ -182,9 +180,7 @@ class Writer:
         try:
             return self.buffers[name]
         except KeyError:
-            raise LoweringError(
-                f"buffer {name} is not one of the kernel's: {', '.join(self.buffers)}"
-            ) from None
+            raise LoweringError(f"buffer {name} is not one of the kernel's: {', '.join(self.buffers)}") from None
 
 
 def _type(argument: str) -> str:

@@ -174,11 +174,7 @@ class Layer:
             if names and strict
         ] + misshapen
         if faults:
-            hint = (
-                "call the layer once before loading"
-                if not own
-                else "strict=False ignores missing and unexpected"
-            )
+            hint = "call the layer once before loading" if not own else "strict=False ignores missing and unexpected"
             raise DataError("the state does not fit: " + "; ".join(faults), hint=hint)
         for name, parameter in own.items():
             if name in state:

@@ -58,17 +58,13 @@ def activation_function(spelling: Activation) -> Callable[[Tensor], Tensor] | No
     if not isinstance(spelling, str):
         return spelling
     if spelling not in ACTIVATIONS:
-        raise GraphError(
-            f'there is no activation "{spelling}"', hint=f"choose one of {', '.join(ACTIVATIONS)}"
-        )
+        raise GraphError(f'there is no activation "{spelling}"', hint=f"choose one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[spelling]
 
 
 def _count(layer: Layer, what: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ShapeError(
-            f"{type(layer).__name__}: {what} must be a positive integer, got {value!r}", location=caller()
-        )
+        raise ShapeError(f"{type(layer).__name__}: {what} must be a positive integer, got {value!r}", location=caller())
     return value
 
 
@@ -295,9 +291,7 @@ class Sequential(Layer):
                 raise GraphError("Sequential holds two layers of the same name", location=caller())
         for key, layer in named.items():
             if not callable(layer):
-                raise GraphError(
-                    f"Sequential: {key} is no layer but {type(layer).__name__}", location=caller()
-                )
+                raise GraphError(f"Sequential: {key} is no layer but {type(layer).__name__}", location=caller())
         self._layers = {key: v if isinstance(v, Layer) else Function(v) for key, v in named.items()}
 
     def children(self) -> dict[str, Layer]:

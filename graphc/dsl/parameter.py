@@ -163,13 +163,9 @@ class Parameter(Tensor):
         """Copies. Raises ShapeError, DTypeError."""
         array = np.asarray(new)
         if array.shape != self.shape:
-            raise ShapeError(
-                f"parameter {self.name} has shape {self.shape}, got a value of shape {array.shape}"
-            )
+            raise ShapeError(f"parameter {self.name} has shape {self.shape}, got a value of shape {array.shape}")
         if not np.can_cast(array.dtype, np.dtype(self.dtype.numpy), "same_kind"):
-            raise DTypeError(
-                f"parameter {self.name} is {self.dtype.value}, got a value of dtype {array.dtype}"
-            )
+            raise DTypeError(f"parameter {self.name} is {self.dtype.value}, got a value of dtype {array.dtype}")
         self._storage.write(np.array(array, dtype=self.dtype.numpy, order="C"))
 
     def initialise(self, seed: int | None = None) -> None:
@@ -193,7 +189,5 @@ class Parameter(Tensor):
     def written(self, key: Hashable) -> None:
         """Declare that the array of this form was changed and is the value now. Raises GraphError."""
         if key not in self._storage.forms:
-            raise GraphError(
-                f"parameter {self.name} has no form {key!r}", hint="ask for it with form() first"
-            )
+            raise GraphError(f"parameter {self.name} has no form {key!r}", hint="ask for it with form() first")
         self._storage.written(key)

@@ -73,9 +73,7 @@ class Tensor:
 
     __delattr__ = None  # type: ignore[assignment]
 
-    def __graphc_apply__(
-        self, operator: Operator, tensors: tuple[Any, ...], attributes: dict[str, Any]
-    ) -> Tensor:
+    def __graphc_apply__(self, operator: Operator, tensors: tuple[Any, ...], attributes: dict[str, Any]) -> Tensor:
         """A tensor that is the operator's result. Raises ShapeError, DTypeError with the user's line."""
         location, place = caller(), current.get()
         try:
@@ -114,9 +112,7 @@ class Tensor:
         return f"<tensor {self.type} = {made}{f' ({place})' if place else ''}>"
 
     def __bool__(self) -> NoReturn:
-        self._no_value(
-            "used as a condition", "use gc.where(condition, a, b), which chooses element by element"
-        )
+        self._no_value("used as a condition", "use gc.where(condition, a, b), which chooses element by element")
 
     def __float__(self) -> NoReturn:
         self._no_value("converted to a number")
@@ -267,9 +263,7 @@ def input(name: str, shape: Iterable[Extent] = (BATCH,), dtype: npt.DTypeLike | 
             hint='for a batch of unknown size write gc.input("images", (gc.BATCH, 1, 28, 28))',
         )
     if any(isinstance(e, Batch) for e in extents[1:]):
-        raise ShapeError(
-            f"input {name}: gc.BATCH must be the first axis only, got {extents}", location=location
-        )
+        raise ShapeError(f"input {name}: gc.BATCH must be the first axis only, got {extents}", location=location)
     return Input(name, TensorType(extents, as_dtype(dtype, f"input {name}")), location)
 
 

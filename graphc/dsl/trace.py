@@ -99,9 +99,7 @@ def _input(builder: Builder, tensor: Input, inputs: dict[str, Value]) -> Value:
     return known
 
 
-def _check_new(
-    parameter: Parameter, inputs: Mapping[str, Value], parameters: Mapping[str, Parameter]
-) -> None:
+def _check_new(parameter: Parameter, inputs: Mapping[str, Value], parameters: Mapping[str, Parameter]) -> None:
     name = parameter.name
     if name in parameters or name in inputs:
         other = "another parameter" if name in parameters else "an input"

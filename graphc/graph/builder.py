@@ -82,10 +82,6 @@ class Builder:
         assert result is not None
         return result
 
-    def graph(
-        self, outputs: Iterable[Value], updates: Iterable[tuple[Value, Value]] = ()
-    ) -> Graph:
+    def graph(self, outputs: Iterable[Value], updates: Iterable[tuple[Value, Value]] = ()) -> Graph:
         """The graph built so far."""
-        return Graph(
-            tuple(self.inputs), tuple(self.parameters), tuple(self.nodes), tuple(outputs), tuple(updates)
-        )
+        return Graph(tuple(self.inputs), tuple(self.parameters), tuple(self.nodes), tuple(outputs), tuple(updates))

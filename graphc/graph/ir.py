@@ -1,8 +1,8 @@
 """Graph IR: single assignment, topologically sorted, one node class for all operators.
 
-    Value(id, type, name)
-    Node(operator, formula, inputs, output, call, scope, origin, location)
-    Graph(inputs, parameters, nodes, outputs, updates)
+Value(id, type, name)
+Node(operator, formula, inputs, output, call, scope, origin, location)
+Graph(inputs, parameters, nodes, outputs, updates)
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from graphc.loops.expressions import Binary, Buffer, Compare, Const, Expression, Load, Number, Select
 from graphc.loops.index import (
     Index,
     Range,
@@ -15,7 +16,6 @@ from graphc.loops.index import (
     remainder,
     variable,
 )
-from graphc.loops.ir import Binary, Buffer, Compare, Const, Expression, Load, Number, Select
 from graphc.schedule.program import Layout, Memory
 from graphc.types import Batch, DType, Extent
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from graphc.loops import minimax
-from graphc.loops.ir import Const, Unary
+from graphc.loops.expressions import Const, Unary
 from graphc.loops.term import FORMATS, Format, Term, horner
 from graphc.types import DType
 

@@ -12,31 +12,22 @@ from dataclasses import dataclass, field, replace
 from decimal import localcontext
 
 from graphc.loops import elementary
-from graphc.loops.ir import (
-    Accumulate,
-    Assign,
+from graphc.loops.expressions import (
     Binary,
-    Bind,
     Bitcast,
     Cast,
     Compare,
-    Declare,
     Expression,
     Extract,
     Fma,
     Fold,
-    For,
-    Function,
-    If,
-    Let,
     Name,
     Pack,
     Select,
     Splat,
-    Statement,
-    Store,
     Unary,
 )
+from graphc.loops.ir import Accumulate, Assign, Bind, Declare, For, Function, If, Let, Statement, Store
 from graphc.loops.minimax import EXACT
 from graphc.loops.term import Term
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from graphc.errors import LoweringError
+from graphc.loops.expressions import Binary, Cast, Compare, Const, Expression, Number, Select, Unary
 from graphc.loops.index import (
     Element,
     Index,
@@ -21,17 +22,7 @@ from graphc.loops.index import (
     remainder,
     variable,
 )
-from graphc.loops.ir import (
-    Binary,
-    Cast,
-    Compare,
-    Condition,
-    Const,
-    Expression,
-    Number,
-    Select,
-    Unary,
-)
+from graphc.loops.ir import Condition
 from graphc.ops.formula import Cond, FloorDiv, Mod, Read, Where, free_symbols
 from graphc.ops.scalars import expand_declared
 from graphc.ops.stability import stabilise

@@ -37,7 +37,7 @@ class Quotient:
     divisor: int
 
     def __str__(self) -> str:
-        return f"({self.of})//{self.divisor}"
+        return f"{_operand(self.of)}//{self.divisor}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Remainder:
     divisor: int
 
     def __str__(self) -> str:
-        return f"({self.of})%{self.divisor}"
+        return f"{_operand(self.of)}%{self.divisor}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,8 @@ class Index:
     def __str__(self) -> str:
         parts: list[str] = []
         for atom, k in self.terms:
-            parts.append(("-" if k < 0 else "+") + (str(atom) if abs(k) == 1 else f"{abs(k)}*{atom}"))
+            text = f"({atom})" if abs(k) != 1 and isinstance(atom, Quotient | Remainder) else str(atom)
+            parts.append(("-" if k < 0 else "+") + (text if abs(k) == 1 else f"{abs(k)}*{text}"))
         if self.constant or not parts:
             parts.append(f"{self.constant:+d}")
         return "".join(parts).removeprefix("+")
@@ -204,6 +205,12 @@ class Index:
 
 
 ZERO = Index()
+
+
+def _operand(index: Index) -> str:
+    """An index on the left of // or %: a variable alone needs no brackets."""
+    alone = len(index.terms) == 1 and index.terms[0][1] == 1 and not index.constant
+    return str(index) if alone and isinstance(index.terms[0][0], Var) else f"({index})"
 
 
 def of_atom(atom: Atom) -> Index:

@@ -16,46 +16,48 @@ import numpy.typing as npt
 
 from graphc.errors import InputError, VerificationError
 from graphc.loops import arithmetic
-from graphc.loops.index import Element, Index, Maximum, Minimum, Quotient, Remainder, Var
-from graphc.loops.ir import (
+from graphc.loops.expressions import (
     REDUCTIONS,
-    Accumulate,
-    Assign,
-    Barrier,
     Binary,
-    Bind,
     Bitcast,
     Bool,
     Buffer,
-    Call,
     Cast,
     Cell,
     Compare,
-    Condition,
     Const,
-    Declare,
     ElementType,
     Expression,
     Extract,
     Fma,
     Fold,
-    For,
-    Function,
-    Guard,
-    If,
     Iota,
-    Let,
     Load,
-    Mode,
     Name,
     Number,
     Pack,
     Select,
     Splat,
+    Unary,
+)
+from graphc.loops.index import Element, Index, Maximum, Minimum, Quotient, Remainder, Var
+from graphc.loops.ir import (
+    Accumulate,
+    Assign,
+    Barrier,
+    Bind,
+    Call,
+    Condition,
+    Declare,
+    For,
+    Function,
+    Guard,
+    If,
+    Let,
+    Mode,
     Statement,
     Step,
     Store,
-    Unary,
 )
 from graphc.types import TensorType
 

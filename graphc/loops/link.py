@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from graphc.loops.access import buffer_of
-from graphc.loops.ir import Barrier, Buffer, Call, Expression, Function, Guard, Load, Statement, Step, Store
+from graphc.loops.expressions import Buffer, Expression, Load
+from graphc.loops.ir import Barrier, Call, Function, Guard, Statement, Step, Store
 from graphc.loops.rewrite import Rewriter, all_bound_names
 from graphc.schedule.program import Program
 

@@ -18,31 +18,10 @@ from dataclasses import dataclass, replace
 
 from graphc.loops.access import buffer_of, load, physical
 from graphc.loops.clip import ReductionLoop, reduction_loops
+from graphc.loops.expressions import Binary, Cast, Compare, Const, Expression, Fold, Load, Name, Select, Unary
 from graphc.loops.freeze import Scope, freeze, freeze_test
 from graphc.loops.index import UNBOUNDED, Element, Index, Range, constant, minimum, quotient, variable
-from graphc.loops.ir import (
-    Accumulate,
-    Binary,
-    Bind,
-    Cast,
-    Compare,
-    Condition,
-    Const,
-    Declare,
-    Expression,
-    Fold,
-    For,
-    Function,
-    If,
-    Let,
-    Load,
-    Mode,
-    Name,
-    Select,
-    Statement,
-    Store,
-    Unary,
-)
+from graphc.loops.ir import Accumulate, Bind, Condition, Declare, For, Function, If, Let, Mode, Statement, Store
 from graphc.loops.nests import Nest, nests
 from graphc.loops.rewrite import substitute
 from graphc.loops.tiles import ACCUMULATOR, TileShape, outer_loops

@@ -14,44 +14,46 @@ from __future__ import annotations
 
 import math
 
-from graphc.loops.index import Index, Maximum, Minimum, Var
-from graphc.loops.ir import (
-    Accumulate,
-    Assign,
-    Barrier,
+from graphc.loops.expressions import (
     Binary,
-    Bind,
     Bitcast,
     Bool,
-    Call,
     Cast,
     Cell,
     Compare,
-    Condition,
     Const,
-    Declare,
     ElementType,
     Expression,
     Extract,
     Fma,
     Fold,
-    For,
-    Function,
-    Guard,
-    If,
     Iota,
-    Let,
     Load,
-    Mode,
     Name,
     Number,
     Pack,
     Select,
     Splat,
+    Unary,
+)
+from graphc.loops.index import Index, Maximum, Minimum, Var
+from graphc.loops.ir import (
+    Accumulate,
+    Assign,
+    Barrier,
+    Bind,
+    Call,
+    Condition,
+    Declare,
+    For,
+    Function,
+    Guard,
+    If,
+    Let,
+    Mode,
     Statement,
     Step,
     Store,
-    Unary,
 )
 from graphc.types import DType
 

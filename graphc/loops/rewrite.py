@@ -5,37 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from graphc.loops.index import Index, Range
-from graphc.loops.ir import (
-    Accumulate,
-    Assign,
+from graphc.loops.expressions import (
     Binary,
-    Bind,
     Bitcast,
     Cast,
     Cell,
     Compare,
-    Condition,
     Const,
-    Declare,
     Expression,
     Extract,
     Fma,
     Fold,
-    For,
-    If,
     Iota,
-    Let,
     Load,
     Name,
     Number,
     Pack,
     Select,
     Splat,
-    Statement,
-    Store,
     Unary,
 )
+from graphc.loops.index import Index, Range
+from graphc.loops.ir import Accumulate, Assign, Bind, Condition, Declare, For, If, Let, Statement, Store
 
 OnIndex = Callable[[Index], Index]
 

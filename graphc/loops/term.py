@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from graphc.loops.ir import Binary, Bitcast, Compare, Const, Expression, Fma, Name, Select, Unary
+from graphc.loops.expressions import Binary, Bitcast, Compare, Const, Expression, Fma, Name, Select, Unary
 from graphc.types import DType
 
 Naming = Callable[[Expression], Expression]

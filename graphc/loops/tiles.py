@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from graphc.loops.expressions import Cell
 from graphc.loops.index import UNBOUNDED, Index, Range, constant, maximum, quotient, remainder, variable
-from graphc.loops.ir import Accumulate, Bind, Cell, For, Mode, Statement
+from graphc.loops.ir import Accumulate, Bind, For, Mode, Statement
 from graphc.loops.rewrite import substitute
 from graphc.types import DType
 

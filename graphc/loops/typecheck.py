@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from graphc.errors import VerificationError
-from graphc.loops.index import Index
-from graphc.loops.ir import (
+from graphc.loops.expressions import (
     BINARY,
     BOOL,
     COMPARISONS,
@@ -19,7 +18,6 @@ from graphc.loops.ir import (
     Cell,
     Compare,
     Const,
-    Declare,
     ElementType,
     Expression,
     Extract,
@@ -27,15 +25,15 @@ from graphc.loops.ir import (
     Fold,
     Iota,
     Load,
-    Mode,
     Name,
     Number,
     Pack,
     Select,
     Splat,
-    Statement,
     Unary,
 )
+from graphc.loops.index import Index
+from graphc.loops.ir import Declare, Mode, Statement
 from graphc.loops.printer import expression_text, statement_head, type_text
 from graphc.types import DType
 

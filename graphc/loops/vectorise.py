@@ -12,40 +12,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from graphc.loops.index import UNBOUNDED, Index, Range, bounds, constant, minimum
-from graphc.loops.ir import (
-    Accumulate,
-    Assign,
+from graphc.loops.expressions import (
     Binary,
-    Bind,
     Bitcast,
     Buffer,
     Cast,
     Cell,
     Compare,
-    Condition,
     Const,
-    Declare,
     Expression,
     Extract,
     Fma,
     Fold,
-    For,
-    Function,
-    If,
     Iota,
-    Let,
     Load,
-    Mode,
     Name,
     Number,
     Pack,
     Select,
     Splat,
-    Statement,
-    Store,
     Unary,
 )
+from graphc.loops.index import UNBOUNDED, Index, Range, bounds, constant, minimum
+from graphc.loops.ir import Accumulate, Assign, Bind, Condition, Declare, For, Function, If, Let, Mode, Statement, Store
 from graphc.loops.rewrite import Rewriter
 from graphc.types import DType
 

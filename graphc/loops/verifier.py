@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from graphc.loops.expressions import Buffer
 from graphc.loops.ir import (
     Accumulate,
     Assign,
     Barrier,
     Bind,
-    Buffer,
     Call,
     Declare,
     For,

@@ -11,21 +11,8 @@ from graphc.ops import (
     reductions,
     scalars,
 )
-from graphc.ops.operator import (
-    OPERATORS,
-    Definition,
-    Max,
-    Min,
-    Operand,
-    Operator,
-    Sample,
-    Statement,
-    Sum,
-    axes,
-    axis,
-    extent,
-    op,
-)
+from graphc.ops.notation import Max, Min, Operand, Sum, axes, axis, extent
+from graphc.ops.operator import OPERATORS, Definition, Operator, Sample, Statement, op
 
 __all__ = [
     "OPERATORS",

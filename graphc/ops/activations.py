@@ -8,7 +8,8 @@ from graphc.errors import GraphcError
 from graphc.ops import scalars
 from graphc.ops.formula import Where, le
 from graphc.ops.movement import normal_axis
-from graphc.ops.operator import Max, Operand, Sample, Sum, axes, op, pointwise_names
+from graphc.ops.notation import Max, Operand, Sum, axes, pointwise_names
+from graphc.ops.operator import Sample, op
 from graphc.ops.pointwise import number, pointwise
 
 

@@ -99,9 +99,7 @@ def vanishes_outside(f: Formula, position: int, shapes: Mapping[str, Shape]) -> 
         return False
     for r in reads(f):
         shape = shapes.get(r.name)
-        if shape is None or not any(
-            i == axis.symbol and e == axis.extent for i, e in zip(r.index, shape, strict=True)
-        ):
+        if shape is None or not any(i == axis.symbol and e == axis.extent for i, e in zip(r.index, shape, strict=True)):
             return False
     return bool(_folded(replace(f.body, {r: sp.S.Zero for r in reads(f)})) == 0)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sympy.core.expr import Expr
 
 from graphc.errors import ShapeError
-from graphc.ops.operator import Operand, Sample, Sum, axes, axis, op
+from graphc.ops.notation import Operand, Sum, axes, axis
+from graphc.ops.operator import Sample, op
 from graphc.ops.window import Pair, pair, windows
 
 

@@ -86,9 +86,7 @@ class Operations:
     @property
     def total(self) -> int:
         """All operations, each counted as one."""
-        return (
-            self.additions + self.multiplications + self.divisions + self.comparisons + self.transcendentals
-        )
+        return self.additions + self.multiplications + self.divisions + self.comparisons + self.transcendentals
 
     @property
     def cycles(self) -> int:

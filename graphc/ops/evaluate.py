@@ -70,9 +70,7 @@ def _tensors(
         array = np.asarray(arrays[read.name])
         tensors[read.name] = array.astype(compute if array.dtype.kind == "f" else np.int64, copy=False)
         if array.ndim != len(read.index):
-            raise ShapeError(
-                f"{read.name} is read with {len(read.index)} indices, but has shape {array.shape}"
-            )
+            raise ShapeError(f"{read.name} is read with {len(read.index)} indices, but has shape {array.shape}")
     return tensors
 
 

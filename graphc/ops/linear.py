@@ -5,7 +5,8 @@ from __future__ import annotations
 from sympy.core.expr import Expr
 
 from graphc.errors import ShapeError
-from graphc.ops.operator import Operand, Sample, Sum, axes, broadcast_shape, op
+from graphc.ops.notation import Operand, Sum, axes, broadcast_shape
+from graphc.ops.operator import Sample, op
 
 
 def leading_axes(count: int) -> tuple[Expr, ...]:
@@ -20,9 +21,7 @@ def dense(X: Operand, W: Operand) -> Expr:
     X is [..., in], W is [out, in]. Raises ShapeError where the numbers of features differ.
     """
     if W.rank != 2 or X.rank < 1:
-        raise ShapeError(
-            f"dense: expected an input [..., in] and a weight [out, in], got {X.shape} and {W.shape}"
-        )
+        raise ShapeError(f"dense: expected an input [..., in] and a weight [out, in], got {X.shape} and {W.shape}")
     if X.shape[-1] != W.shape[1]:
         raise ShapeError(
             f"dense: the input {X.shape} has {X.shape[-1]} features, the weight {W.shape} needs {W.shape[1]}",
@@ -55,9 +54,7 @@ def matmul(A: Operand, B: Operand) -> Expr:
         )
         raise ShapeError(
             f"matmul: {A.shape} @ {B.shape}: the inner extents are {A.shape[-1]} and {B.shape[-2]}",
-            hint=f"did you mean {fits}?"
-            if fits
-            else "the last axis of a is summed against the last but one of b",
+            hint=f"did you mean {fits}?" if fits else "the last axis of a is summed against the last but one of b",
         )
     batch = broadcast_shape("matmul", [A.shape[:-2], B.shape[:-2]])
     lead = leading_axes(len(batch))
@@ -67,8 +64,7 @@ def matmul(A: Operand, B: Operand) -> Expr:
         own = operand.shape[:-2]
         start = len(batch) - len(own)
         return tuple(
-            a if extent == whole else 0
-            for a, extent, whole in zip(lead[start:], own, batch[start:], strict=True)
+            a if extent == whole else 0 for a, extent, whole in zip(lead[start:], own, batch[start:], strict=True)
         )
 
     return Sum(A[(*shared(A), i, k)] * B[(*shared(B), k, j)], over=k)
@@ -80,9 +76,7 @@ def bias(X: Operand, B: Operand, *, axis: int = -1) -> Expr:
     position = axis % X.rank if -X.rank <= axis < X.rank else None
     if position is None or B.shape != (X.shape[position],):
         wanted = X.shape[position] if position is not None else "?"
-        raise ShapeError(
-            f"bias: axis {axis} of the input {X.shape} has {wanted} entries, the bias has shape {B.shape}"
-        )
+        raise ShapeError(f"bias: axis {axis} of the input {X.shape} has {wanted} entries, the bias has shape {B.shape}")
     names = {2: "n k", 4: "n k y x"}.get(X.rank) or " ".join(f"i{d}" for d in range(X.rank))
     index = axes(names)
     return X[index] + B[index[position]]

@@ -12,7 +12,8 @@ from sympy.core.expr import Expr
 from graphc.errors import ShapeError
 from graphc.ops import scalars
 from graphc.ops.formula import Where, eq, extent_of, le, lt
-from graphc.ops.operator import Max, Min, Operand, Sample, Sum, axes, extent, op, pointwise_names
+from graphc.ops.notation import Max, Min, Operand, Sum, axes, extent, pointwise_names
+from graphc.ops.operator import Sample, op
 from graphc.ops.reductions import reduce_loss
 
 SMALLEST_LOG = -100
@@ -84,9 +85,7 @@ def _limited_log(logarithm: Expr) -> Expr:
 # ---------------------------------------------------------------------------------------- cross-entropies
 
 
-def _class_axes(
-    name: str, scores: Operand, labels: Operand, dense: bool
-) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+def _class_axes(name: str, scores: Operand, labels: Operand, dense: bool) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
     """Axes (before, after) the classes, which are the last axis of a matrix and axis 1 otherwise."""
     wanted = scores.shape if dense else (*scores.shape[:1], *scores.shape[2:])
     if scores.rank < 2 or labels.shape != wanted:
@@ -152,9 +151,7 @@ def categorical_cross_entropy(probabilities: Operand, labels: Operand, *, reduct
 
 
 @op(register=True, samples=[Sample(s.tensors, s.attributes, (0.1, 0.9)) for s in DENSE])
-def categorical_cross_entropy_dense(
-    probabilities: Operand, labels: Operand, *, reduction: str = "mean"
-) -> Expr:
+def categorical_cross_entropy_dense(probabilities: Operand, labels: Operand, *, reduction: str = "mean") -> Expr:
     """-Σ_k t_k · log p_k, p limited to 1e-7 .. 1 - 1e-7.
 
     probabilities and labels [n, classes, ...]. Raises ShapeError.
@@ -196,9 +193,7 @@ def accuracy(scores: Operand, labels: Operand) -> Expr:
     if scores.rank != 2:
         raise ShapeError(f"accuracy: expected scores (batch, classes), got {scores.shape}")
     if labels.shape != scores.shape[:1]:
-        raise ShapeError(
-            f"accuracy: scores {scores.shape} need labels of shape {scores.shape[:1]}, got {labels.shape}"
-        )
+        raise ShapeError(f"accuracy: scores {scores.shape} need labels of shape {scores.shape[:1]}, got {labels.shape}")
     n, j, k = axes("n j k")
     largest = Max(scores[n, j], over=j)
     # classes that are not the largest count as a number beyond all, so that the minimum is the first largest

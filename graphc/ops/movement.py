@@ -9,7 +9,8 @@ from sympy.core.expr import Expr
 
 from graphc.errors import ShapeError
 from graphc.ops.formula import FloorDiv, Mod
-from graphc.ops.operator import Operand, Sample, axes, axis, op, pointwise_names
+from graphc.ops.notation import Operand, axes, axis, pointwise_names
+from graphc.ops.operator import Sample, op
 from graphc.types import BATCH, Batch, Extent
 
 
@@ -42,9 +43,7 @@ def flatten(X: Operand, *, start: int = 1) -> Expr:
     """The axes from `start` on as one: Y[n, i] = X[n, i // (H·W), (i // W) % H, i % W]. Raises ShapeError."""
     first = normal_axis("flatten", start, X.rank)
     if any(isinstance(e, Batch) for e in X.shape[first:]) and X.rank - first > 1:
-        raise ShapeError(
-            f"flatten: start={start} would flatten the batch axis of {X.shape} away", hint="use start=1"
-        )
+        raise ShapeError(f"flatten: start={start} would flatten the batch axis of {X.shape} away", hint="use start=1")
     body: Expr = reshape.function(X, shape=(*X.shape[:first], *_product(X.shape[first:])))
     return body
 
@@ -121,9 +120,7 @@ def _size(shape: tuple[Extent, ...]) -> int:
     return prod(e for e in shape if isinstance(e, int))
 
 
-def _blocks(
-    old: tuple[Extent, ...], new: tuple[Extent, ...]
-) -> list[tuple[tuple[Extent, ...], tuple[Extent, ...]]]:
+def _blocks(old: tuple[Extent, ...], new: tuple[Extent, ...]) -> list[tuple[tuple[Extent, ...], tuple[Extent, ...]]]:
     """The shortest runs of axes that hold the same elements, so that axes which do not change stay apart."""
     blocks, a, b = [], 0, 0
     while a < len(old) or b < len(new):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, update_wrapper
 from typing import Any, Protocol, overload
@@ -22,24 +21,20 @@ from typing import Any, Protocol, overload
 import sympy as sp
 from sympy.core.expr import Expr
 
-from graphc.errors import DTypeError, GraphcError, ShapeError
+from graphc.errors import DTypeError, GraphcError
 from graphc.ops.formula import (
     Axis,
-    Cond,
     Formula,
     Read,
     Reduce,
     canonical,
     formula,
     free_symbols,
-    index_symbol,
-    le,
-    lt,
-    size_of,
     tensor_symbol,
     value_reads,
 )
-from graphc.types import DType, Extent, TensorType
+from graphc.ops.notation import Operand, Trace, tracing
+from graphc.types import DType, TensorType
 
 # ----------------------------------------------------------------------------------------- what is declared
 
@@ -88,187 +83,6 @@ class Applicable(Protocol):
     def __graphc_apply__(self, operator: Operator, tensors: tuple[Any, ...], attributes: dict[str, Any]) -> Any: ...
 
 
-# ---------------------------------------------------------------------------------------- while it is traced
-
-
-class _Trace:
-    """Axes and extents of the operator function that is being run."""
-
-    def __init__(self, operator: str) -> None:
-        self.operator = operator
-        self.axes: dict[sp.Symbol, None] = {}
-        self.extents: dict[sp.Symbol, Extent] = {}
-        self.origin: dict[sp.Symbol, str] = {}
-        self.operands: list[Operand] = []
-
-    def new_axis(self, name: str, extent: Extent | None = None) -> sp.Symbol:
-        symbol, k = index_symbol(name), 1
-        while symbol in self.axes:
-            k += 1
-            symbol = index_symbol(f"{name}{k}")
-        self.axes[symbol] = None
-        if extent is not None:
-            self.bind(symbol, extent, "the operator")
-        return symbol
-
-    def bind(self, symbol: sp.Symbol, extent: Extent, origin: str) -> None:
-        known = self.extents.setdefault(symbol, extent)
-        first = self.origin.setdefault(symbol, origin)
-        if known != extent:
-            raise ShapeError(f"{self.operator}: axis {symbol} is {known} in {first} but {extent} in {origin}")
-
-    def extent(self, symbol: sp.Symbol) -> Extent:
-        try:
-            return self.extents[symbol]
-        except KeyError:
-            raise ShapeError(
-                f"{self.operator}: the extent of axis {symbol} is not known",
-                hint=f'index a tensor with {symbol} alone, or declare axis("{symbol}", extent)',
-            ) from None
-
-
-_trace: ContextVar[_Trace] = ContextVar("graphc_operator_trace")
-
-
-def _current() -> _Trace:
-    try:
-        return _trace.get()
-    except LookupError:
-        raise GraphcError("axes() and axis() can only be used inside an operator's function") from None
-
-
-def axes(names: str) -> tuple[sp.Symbol, ...]:
-    """New axes, one for each name: `n, k = axes("n k")`."""
-    return tuple(_current().new_axis(name) for name in names.split())
-
-
-def axis(name: str, extent: Extent) -> sp.Symbol:
-    """A new axis with a given extent, for those that no tensor is indexed by alone."""
-    if isinstance(extent, int) and extent < 1:
-        raise ShapeError(f"{_current().operator}: axis {name} would have extent {extent}")
-    return _current().new_axis(name, extent)
-
-
-def extent(symbol: sp.Symbol) -> Expr:
-    """The number of values of an axis, as a number inside a formula (N for the batch)."""
-    return size_of(_current().extent(symbol))
-
-
-class Operand:
-    """A tensor inside an operator's function: `X[n, i]` reads it, `X[...]` reads it pointwise with broadcasting."""
-
-    __slots__ = ("name", "type")
-
-    def __init__(self, name: str, type: TensorType) -> None:
-        self.name, self.type = name, type
-
-    @property
-    def shape(self) -> tuple[Extent, ...]:
-        return self.type.shape
-
-    @property
-    def rank(self) -> int:
-        return self.type.rank
-
-    def __getitem__(self, index: Any) -> Read:
-        index = index if isinstance(index, tuple) else (index,)
-        if index == (Ellipsis,):
-            index = self._pointwise()
-        if len(index) != self.rank:
-            raise ShapeError(
-                f"{_current().operator}: {self.name} has {self.rank} axes {self.shape}, "
-                f"but is indexed with {len(index)}"
-            )
-        trace = _current()
-        for position, i in enumerate(index):
-            if isinstance(i, sp.Symbol) and i in trace.axes:
-                trace.bind(i, self.shape[position], self.name)
-        return Read(tensor_symbol(self.name), *index)
-
-    def _pointwise(self) -> tuple[Any, ...]:
-        """Axes of the broadcast shape of all operands; a unit extent is read at 0."""
-        trace = _current()
-        shape = broadcast_shape(trace.operator, [o.shape for o in trace.operands])
-        names = pointwise_names(len(shape))
-        symbols = []
-        for name, e in zip(names, shape, strict=True):
-            symbol = index_symbol(name)
-            if symbol not in trace.axes:
-                trace.new_axis(name, e)
-            symbols.append(symbol)
-        mine = symbols[len(shape) - self.rank :]
-        full = shape[len(shape) - self.rank :]
-        return tuple(
-            s if own == whole else sp.S.Zero for s, own, whole in zip(mine, self.shape, full, strict=True)
-        )
-
-
-def pointwise_names(rank: int) -> list[str]:
-    """Conventional axis names for a tensor of this rank: n, c, y, x for images, i, j, ... otherwise."""
-    match rank:
-        case 1:
-            return ["i"]
-        case 2:
-            return ["n", "i"]
-        case 4:
-            return ["n", "c", "y", "x"]
-        case _:
-            return [f"i{k}" for k in range(rank)]
-
-
-def broadcast_shape(operator: str, shapes: Iterable[tuple[Extent, ...]]) -> tuple[Extent, ...]:
-    """The numpy broadcast of shapes that may hold the batch extent. Raises ShapeError."""
-    shapes = list(shapes)
-    rank = max((len(s) for s in shapes), default=0)
-    result: list[Extent] = []
-    for position in range(-rank, 0):
-        extents = dict.fromkeys(s[position] for s in shapes if len(s) >= -position)
-        wide = [e for e in extents if e != 1]
-        if len(wide) > 1:
-            raise ShapeError(
-                f"{operator}: shapes {' and '.join(map(str, shapes))} do not broadcast: "
-                f"axis {position} is {' and '.join(map(str, wide))}"
-            )
-        result.append(wide[0] if wide else 1)
-    return tuple(result)
-
-
-# ------------------------------------------------------------------------------------ reductions, comparisons
-
-
-def _reduce(kind: str, body: Any, over: Any, where: Any) -> Reduce:
-    trace = _current()
-    symbols = over if isinstance(over, (tuple, list)) else (over,)
-    conditions = where if isinstance(where, (tuple, list)) else (where,)
-    pairs = [sp.Tuple(s, size_of(trace.extent(s))) for s in symbols]
-    return Reduce(sp.Symbol(kind), sp.sympify(body), sp.Tuple(*pairs), *conditions)
-
-
-def Sum(body: Any, *, over: Any, where: Any = ()) -> Reduce:
-    """Σ_{over | where} body"""
-    return _reduce("sum", body, over, where)
-
-
-def Max(body: Any, *, over: Any, where: Any = ()) -> Reduce:
-    """max_{over | where} body; the derivative goes to the first maximum."""
-    return _reduce("max", body, over, where)
-
-
-def Min(body: Any, *, over: Any, where: Any = ()) -> Reduce:
-    """min_{over | where} body; the derivative goes to the first minimum."""
-    return _reduce("min", body, over, where)
-
-
-def less(a: Any, b: Any) -> Cond:
-    """The condition a < b."""
-    return lt(a, b)
-
-
-def less_equal(a: Any, b: Any) -> Cond:
-    """The condition a <= b."""
-    return le(a, b)
-
-
 # --------------------------------------------------------------------------------------------- the operator
 
 
@@ -279,12 +93,8 @@ class Operator:
         self.function, self.name, self.samples, self.integer = function, name, samples, integer
         signature = inspect.signature(function)
         kinds = inspect.Parameter
-        self.tensors = tuple(
-            p.name for p in signature.parameters.values() if p.kind is kinds.POSITIONAL_OR_KEYWORD
-        )
-        self.attributes = {
-            p.name: p.default for p in signature.parameters.values() if p.kind is kinds.KEYWORD_ONLY
-        }
+        self.tensors = tuple(p.name for p in signature.parameters.values() if p.kind is kinds.POSITIONAL_OR_KEYWORD)
+        self.attributes = {p.name: p.default for p in signature.parameters.values() if p.kind is kinds.KEYWORD_ONLY}
         self._defined: Callable[..., Definition] = lru_cache(maxsize=4096)(self._define)
         update_wrapper(self, function)
 
@@ -294,7 +104,9 @@ class Operator:
     def __call__(self, *tensors: Any, **attributes: Any) -> Any:
         """Apply to tensors of the DSL (or whatever implements `__graphc_apply__`)."""
         if len(tensors) != len(self.tensors):
-            raise GraphcError(f"{self.name} takes {len(self.tensors)} tensors ({', '.join(self.tensors)}), got {len(tensors)}")
+            raise GraphcError(
+                f"{self.name} takes {len(self.tensors)} tensors ({', '.join(self.tensors)}), got {len(tensors)}"
+            )
         for candidate in tensors:
             apply = getattr(candidate, "__graphc_apply__", None)
             if apply is not None:
@@ -306,7 +118,9 @@ class Operator:
         given = attributes or {}
         unknown = given.keys() - self.attributes.keys()
         if unknown:
-            raise GraphcError(f"{self.name} has no option {', '.join(sorted(unknown))}; it has {', '.join(self.attributes) or 'none'}")
+            raise GraphcError(
+                f"{self.name} has no option {', '.join(sorted(unknown))}; it has {', '.join(self.attributes) or 'none'}"
+            )
         return self._defined(types, tuple(sorted((self.attributes | given).items())))
 
     def _define(self, types: tuple[TensorType, ...], attributes: tuple[tuple[str, Any], ...]) -> Definition:
@@ -322,17 +136,17 @@ class Operator:
                 hint="declare all inputs and parameters with one dtype",
             )
         dtype = next(iter(floats), DType.FLOAT32)
-        trace = _Trace(self.name)
+        trace = Trace(self.name)
         trace.operands = operands
-        token = _trace.set(trace)
+        token = tracing.set(trace)
         try:
             body = sp.sympify(self.function(*operands, **dict(attributes)))
             return Definition(self.name, _flatten(trace, body, dtype, set(self.tensors)))
         finally:
-            _trace.reset(token)
+            tracing.reset(token)
 
 
-def _flatten(trace: _Trace, body: Expr, dtype: DType, taken: set[str]) -> tuple[Statement, ...]:
+def _flatten(trace: Trace, body: Expr, dtype: DType, taken: set[str]) -> tuple[Statement, ...]:
     """Nested reductions as statements of their own over their smallest index set; equal ones once."""
     statements: list[Statement] = []
     shared: dict[tuple[Formula, tuple[str, ...]], str] = {}
@@ -384,7 +198,9 @@ OPERATORS: dict[str, Operator] = {}
 @overload
 def op(function: Callable[..., Expr], /) -> Operator: ...
 @overload
-def op(*, name: str | None = None, samples: Iterable[Sample] = (), integer: str = "", register: bool = False) -> Callable[[Callable[..., Expr]], Operator]: ...
+def op(
+    *, name: str | None = None, samples: Iterable[Sample] = (), integer: str = "", register: bool = False
+) -> Callable[[Callable[..., Expr]], Operator]: ...
 def op(
     function: Callable[..., Expr] | None = None,
     /,

@@ -22,7 +22,8 @@ import sympy as sp
 from sympy.core.expr import Expr
 
 from graphc.errors import DTypeError, GraphcError
-from graphc.ops.operator import Operand, Operator, Sample, op
+from graphc.ops.notation import Operand
+from graphc.ops.operator import Operator, Sample, op
 
 
 def is_number(value: Any) -> bool:
@@ -39,9 +40,7 @@ def number(value: Any) -> Expr:
     if isinstance(value, sp.Basic):
         return value
     if not isfinite(value):
-        raise GraphcError(
-            f"{value} cannot be a constant of a formula", hint="use a large finite number, such as 1e9"
-        )
+        raise GraphcError(f"{value} cannot be a constant of a formula", hint="use a large finite number, such as 1e9")
     return sp.Integer(int(value)) if value == int(value) and abs(value) < 2**53 else sp.Float(float(value))
 
 
@@ -91,13 +90,9 @@ class Pointwise:
         if self.commutative and not mask[0]:
             values, mask = values[::-1], mask[::-1]
         if mask not in self._forms:
-            raise DTypeError(
-                f"{self.name}: {self.operands[mask.index(False)]} must be a tensor, got a number"
-            )
+            raise DTypeError(f"{self.name}: {self.operands[mask.index(False)]} must be a tensor, got a number")
         tensors = [v for v, tensor in zip(values, mask, strict=True) if tensor]
-        numbers = {
-            n: number(v) for n, v, tensor in zip(self.operands, values, mask, strict=True) if not tensor
-        }
+        numbers = {n: number(v) for n, v, tensor in zip(self.operands, values, mask, strict=True) if not tensor}
         return self._forms[mask](*tensors, **numbers)
 
 
@@ -108,9 +103,7 @@ def _form(
 
     def statement(*tensors: Operand, **numbers: Any) -> Expr:
         reads = iter(tensors)
-        values = [
-            next(reads)[...] if tensor else number(numbers[n]) for n, tensor in zip(names, mask, strict=True)
-        ]
+        values = [next(reads)[...] if tensor else number(numbers[n]) for n, tensor in zip(names, mask, strict=True)]
         return function(*values)
 
     kinds = inspect.Parameter

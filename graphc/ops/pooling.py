@@ -6,7 +6,8 @@ from sympy.core.expr import Expr
 
 from graphc.errors import ShapeError
 from graphc.ops.formula import Cond, ge
-from graphc.ops.operator import Max, Operand, Sample, Sum, axes, axis, op
+from graphc.ops.notation import Max, Operand, Sum, axes, axis
+from graphc.ops.operator import Sample, op
 from graphc.ops.window import Pair, Window, pair, windows
 
 SAMPLES = [

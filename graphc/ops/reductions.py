@@ -9,7 +9,8 @@ from sympy.core.expr import Expr
 
 from graphc.errors import GraphcError
 from graphc.ops.movement import normal_axis
-from graphc.ops.operator import Max, Min, Operand, Sample, Sum, axes, axis, extent, op, pointwise_names
+from graphc.ops.notation import Max, Min, Operand, Sum, axes, axis, extent, pointwise_names
+from graphc.ops.operator import Sample, op
 
 Axes = int | tuple[int, ...] | None
 
@@ -20,9 +21,7 @@ SAMPLES = [
 ]
 
 
-def _reduced(
-    name: str, reduce: Callable[..., Expr], X: Operand, over: Axes, keepdims: bool
-) -> tuple[Expr, Any]:
+def _reduced(name: str, reduce: Callable[..., Expr], X: Operand, over: Axes, keepdims: bool) -> tuple[Expr, Any]:
     """(the reduction of X over some of its axes, the number of elements in each). Raises ShapeError."""
     chosen = range(X.rank) if over is None else over if isinstance(over, tuple) else (over,)
     gone = {normal_axis(name, a, X.rank) for a in chosen}

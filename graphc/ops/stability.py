@@ -245,11 +245,7 @@ def _exp_times_sigmoid(e: Expr) -> Expr | None:
                 taken = set(sp.Add.make_args(-k * u))
                 if taken <= terms:
                     others = sp.Mul(*[a for a in e.args if a is not above and a.as_base_exp()[0] != base])
-                    left = (
-                        exp(sp.Add(*(a for a in above.args[0].args if a not in taken)))
-                        if taken != terms
-                        else 1
-                    )
+                    left = exp(sp.Add(*(a for a in above.args[0].args if a not in taken))) if taken != terms else 1
                     mirrored = 1 - base if power > k else sigmoid(-u)
                     return others * left * base ** (power - k) * mirrored**k
     return None

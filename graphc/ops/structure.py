@@ -91,11 +91,6 @@ def identity(operand: str, shape: tuple[Extent, ...]) -> Formula:
     return formula(axes, Read(tensor_symbol(operand), *[a.symbol for a in axes]))
 
 
-def is_copy(f: Formula) -> bool:
-    """Whether the formula only moves elements: a single read, no arithmetic."""
-    return f.is_pointwise and isinstance(f.body, Read) and not f.conditions
-
-
 @lru_cache(maxsize=16384)
 def radices(f: Formula) -> dict[str, tuple[int, ...]]:
     """For axes that are taken apart by // and %, the divisors in increasing order."""

@@ -57,9 +57,7 @@ def windows(
     if len(shape) != 4 or not all(isinstance(e, int) for e in shape[1:]):
         raise ShapeError(
             f"{operator}: expected images of shape (batch, channels, height, width), got {shape}",
-            hint=f"the input has {len(shape)} axes; add or remove some with reshape"
-            if len(shape) != 4
-            else "",
+            hint=f"the input has {len(shape)} axes; add or remove some with reshape" if len(shape) != 4 else "",
         )
     strides, dilations = pair(operator, "stride", stride, 1), pair(operator, "dilation", dilation, 1)
     if isinstance(padding, str) and padding != "same":
@@ -85,9 +83,7 @@ def _window(
     if reach > extent + 2 * padding:
         dilated = f" (dilated to {reach})" if dilation > 1 else ""
         padded = (
-            f"the padded input {extent + 2 * padding} ({extent} + 2·{padding})"
-            if padding
-            else f"the input {extent}"
+            f"the padded input {extent + 2 * padding} ({extent} + 2·{padding})" if padding else f"the input {extent}"
         )
         raise ShapeError(
             f"{operator}: kernel {kernel}{dilated} is larger than {padded} along the {side}",

@@ -49,7 +49,9 @@ class Signature:
                     elif size != batch:
                         raise InputError(f"input {name} has {size} samples, but {first} has {batch}")
                 elif size != extent:
-                    raise InputError(f"input {name} has shape {array.shape}, expected {_shape(value)}: axis {axis} is {size}")
+                    raise InputError(
+                        f"input {name} has shape {array.shape}, expected {_shape(value)}: axis {axis} is {size}"
+                    )
             checked[name] = array
         if batch == 0:
             raise InputError(f"the batch is empty: {first} has 0 samples", hint="a batch needs at least one sample")

@@ -44,9 +44,7 @@ class Team:
     def __init__(self) -> None:
         native = _code()
         c_void_p, c_int64 = ctypes.c_void_p, ctypes.c_int64
-        self._run = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_void_p, c_int64, c_int64)(
-            native.address("run")
-        )
+        self._run = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_void_p, c_int64, c_int64)(native.address("run"))
         self._serve = ctypes.CFUNCTYPE(None, c_void_p, c_int64)(native.address("serve"))
         self._dismiss = ctypes.CFUNCTYPE(None, c_void_p, c_int64)(native.address("dismiss"))
         pauses = ctypes.CFUNCTYPE(None, c_int64)(native.address("pauses"))
@@ -218,9 +216,7 @@ def cores(processors: Iterable[int], root: Path = Path("/sys/devices/system/cpu"
     return len(found)
 
 
-def cpu_quota(
-    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
-) -> float | None:
+def cpu_quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:
     """Processors' worth of time that the control groups grant this process; None without a limit."""
     quotas = []
     folder = root

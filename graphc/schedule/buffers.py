@@ -51,8 +51,6 @@ def assign_buffers(program: Program) -> Program:
         sizes[best] = max(sizes[best], size)
         free_after[best] = last[memory.name]
     kept = tuple(
-        replace(m, slot=slot_of.get(m.name, -1))
-        for m in program.memories
-        if m.role != "temporary" or m.name in slot_of
+        replace(m, slot=slot_of.get(m.name, -1)) for m in program.memories if m.role != "temporary" or m.name in slot_of
     )
     return replace(program, memories=kept)

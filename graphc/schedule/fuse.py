@@ -160,9 +160,7 @@ def _kernel(nodes: list[Node], stored: set[Value], in_place: dict[Value, Value])
     own = {n.output for n in nodes}
     names = {v: value_name(v if v in own else in_place.get(v, v)) for n in nodes for v in (*n.inputs, n.output)}
     stages = tuple(Stage(names[n.output], n.output, _own(n, axes, names)) for n in nodes)
-    stores = tuple(
-        (s.name, value_name(in_place.get(s.value, s.value))) for s in stages if s.value in stored
-    )
+    stores = tuple((s.name, value_name(in_place.get(s.value, s.value))) for s in stages if s.value in stored)
     for node in nodes:
         if node.output in stored:
             _check_batch(node)

@@ -1,10 +1,10 @@
 """Program IR: kernels over memories, in order.
 
-    Program(kernels, memories, inputs, parameters, outputs, guard)
-    Kernel(name, stages, stores, reads, ...)      one loop nest: an optional reduction and the pointwise stages on it
-    Stage(value, formula)                         the first may reduce; later ones read earlier ones in place
-    Memory(name, value, layout, role, slot)       where a value lives, and how its elements are arranged
-    Layout(order, halo, last, block)              axis order, zero border, padded or blocked last axis
+Program(kernels, memories, inputs, parameters, outputs, guard)
+Kernel(name, stages, stores, reads, ...)      one loop nest: an optional reduction and the pointwise stages on it
+Stage(value, formula)                         the first may reduce; later ones read earlier ones in place
+Memory(name, value, layout, role, slot)       where a value lives, and how its elements are arranged
+Layout(order, halo, last, block)              axis order, zero border, padded or blocked last axis
 """
 
 from __future__ import annotations

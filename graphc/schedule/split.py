@@ -35,9 +35,13 @@ def split_reductions(kernels: tuple[Kernel, ...]) -> tuple[Kernel, ...]:
         reason = f"sum over the batch in {PARTS} parts: {_size(first.formula.shape)} results are too few to share"
         result.append(
             replace(
-                kernel, name=f"{kernel.name}a", stages=(Stage(name, part, partial),), stores=((name, name),),
-                split=axis.name, remarks=(*kernel.remarks, reason),
-            )  # fmt: skip
+                kernel,
+                name=f"{kernel.name}a",
+                stages=(Stage(name, part, partial),),
+                stores=((name, name),),
+                split=axis.name,
+                remarks=(*kernel.remarks, reason),
+            )
         )
         stages = (replace(first, formula=total), *kernel.stages[1:])
         result.append(replace(kernel, name=f"{kernel.name}b", stages=stages))

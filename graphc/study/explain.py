@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from graphc.graph.analysis.mincut import backward_nodes, store_or_recompute
 from graphc.loops.ir import Barrier, Call
+from graphc.ops.compose import remap_of
 from graphc.ops.cost import Polynomial, bytes_of, count, operations
-from graphc.ops.structure import is_copy, product
+from graphc.ops.structure import product
 from graphc.schedule.buffers import TYPICAL_BATCH, memory_bytes
 from graphc.schedule.fuse import value_name
 from graphc.schedule.program import Kernel, Memory
@@ -151,7 +152,7 @@ def _strategy(compiled: Compiled, kernel: Kernel) -> str:
         return f"contraction, tile {choose_tile(kernel, compiled.target)}"
     if first.reduction is not None:
         return f"{first.reduction} over {', '.join(a.name for a in first.over)}"
-    return "copy" if is_copy(first) and len(kernel.stages) == 1 else "pointwise"
+    return "copy" if remap_of(first) is not None and len(kernel.stages) == 1 else "pointwise"
 
 
 def _lanes(kernel: Kernel) -> str:
@@ -183,7 +184,7 @@ def _kind(kernel: Kernel) -> str:
     first = kernel.stages[0].formula
     if first.reduction is not None:
         return "reduction"
-    return "copy" if is_copy(first) and len(kernel.stages) == 1 else "pointwise"
+    return "copy" if remap_of(first) is not None and len(kernel.stages) == 1 else "pointwise"
 
 
 def _slow(compiled: Compiled) -> str:

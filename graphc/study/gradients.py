@@ -22,9 +22,9 @@ from graphc.graph.ir import Graph
 from graphc.ops.structure import identity
 from graphc.passes import History, Named, Observer, run
 from graphc.pipeline import SIMPLE, STABLE, lowering_passes, verify
+from graphc.programs import InferenceProgram
 from graphc.runtime.executable import Executable
 from graphc.runtime.jit import compile_ir
-from graphc.runtime.programs import InferenceProgram
 from graphc.runtime.threads import default_threads
 from graphc.study.compiled import Compiled
 from graphc.study.dump import dump_from_environment

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from graphc.errors import GraphError
 from graphc.graph.ir import Graph
-from graphc.loops.ir import Buffer, Call, Expression, Function, Load, Statement, Step, Store
+from graphc.loops.expressions import Buffer, Expression, Load
+from graphc.loops.ir import Call, Function, Statement, Step, Store
 from graphc.loops.rewrite import Rewriter
 from graphc.schedule.program import Program
 

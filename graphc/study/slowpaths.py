@@ -5,34 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from graphc.loops.index import ZERO, Index, constant
-from graphc.loops.ir import (
-    Accumulate,
-    Assign,
+from graphc.loops.expressions import (
     Binary,
     Bitcast,
     Cast,
     Compare,
     Const,
-    Declare,
     Expression,
     Extract,
     Fma,
     Fold,
-    For,
-    Function,
-    If,
-    Let,
     Load,
-    Mode,
     Number,
     Pack,
     Select,
     Splat,
-    Statement,
-    Store,
     Unary,
 )
+from graphc.loops.index import ZERO, Index, constant
+from graphc.loops.ir import Accumulate, Assign, Declare, For, Function, If, Let, Mode, Statement, Store
 
 LARGE = 1 << 20
 

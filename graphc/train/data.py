@@ -66,9 +66,7 @@ class Dataset:
             raise DataError(f"{self.name}: image {first} has a pixel that is not finite")
         if labels.min() < 0 or labels.max() >= self.classes:
             first = int(np.argmax((labels < 0) | (labels >= self.classes)))
-            raise DataError(
-                f"{self.name}: label {labels[first]} of image {first} is not in 0..{self.classes - 1}"
-            )
+            raise DataError(f"{self.name}: label {labels[first]} of image {first} is not in 0..{self.classes - 1}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -151,9 +149,7 @@ def load_digits() -> Dataset:
     Source and licence: graphc/data/README.md.
     """
     compressed = resources.files("graphc.data").joinpath("digits.csv.gz").read_bytes()
-    table = np.loadtxt(
-        gzip.decompress(compressed).decode("ascii").splitlines(), delimiter=",", dtype=np.int32
-    )
+    table = np.loadtxt(gzip.decompress(compressed).decode("ascii").splitlines(), delimiter=",", dtype=np.int32)
     images = table[:, :64].reshape(-1, 1, 8, 8).astype(np.float32) / np.float32(16)
     return Dataset("digits", images, np.ascontiguousarray(table[:, 64]), 10)
 
@@ -205,13 +201,9 @@ def _read_part(name: str, directory: Path, part: str) -> Dataset:
     for kind, rank in (("images-idx3", 3), ("labels-idx1", 1)):
         path = _file(directory, part, kind)
         if path is None:
-            raise DataError(
-                f"{directory} lacks {part}-{kind}-ubyte or {part}-{kind}-ubyte.gz of data set {name}"
-            )
+            raise DataError(f"{directory} lacks {part}-{kind}-ubyte or {part}-{kind}-ubyte.gz of data set {name}")
         array = read_idx(path)
         if array.ndim != rank or array.dtype != np.uint8:
-            raise DataError(
-                f"{path}: expected bytes of rank {rank}, got {array.dtype.name} of rank {array.ndim}"
-            )
+            raise DataError(f"{path}: expected bytes of rank {rank}, got {array.dtype.name} of rank {array.ndim}")
         arrays.append(array)
     return dataset(name, arrays[0], arrays[1], classes=10)

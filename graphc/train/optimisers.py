@@ -15,7 +15,8 @@ from typing import Any, Protocol, TypeVar
 
 from graphc.errors import GraphcError
 from graphc.ops.formula import where
-from graphc.ops.operator import Operand, Operator, less, op
+from graphc.ops.notation import Operand, less
+from graphc.ops.operator import Operator, op
 from graphc.ops.scalars import expm1, sqrt
 
 V = TypeVar("V")
@@ -66,9 +67,7 @@ def sgd_velocity(G: Operand, V: Operand, *, momentum: float = 0.9) -> Any:
 
 
 @op
-def damped_velocity(
-    G: Operand, V: Operand, t: Operand, *, momentum: float = 0.9, dampening: float = 0.0
-) -> Any:
+def damped_velocity(G: Operand, V: Operand, t: Operand, *, momentum: float = 0.9, dampening: float = 0.0) -> Any:
     """μ·V + (1 - d)·G, but G itself at step t = 1"""
     return momentum * V[...] + where(less(1, t[()]), 1 - dampening, 1) * G[...]
 
@@ -111,9 +110,7 @@ def bias_correction(t: Operand, *, beta: float = 0.9) -> Any:
 
 
 @op
-def adam_update(
-    W: Operand, M: Operand, S: Operand, c1: Operand, c2: Operand, lr: Operand, *, eps: float = 1e-8
-) -> Any:
+def adam_update(W: Operand, M: Operand, S: Operand, c1: Operand, c2: Operand, lr: Operand, *, eps: float = 1e-8) -> Any:
     """W - η/c₁ · M / (√S/√c₂ + ε), cₖ = 1 - βₖ^t"""
     return W[...] - lr[()] / c1[()] * M[...] / (sqrt(S[...]) / sqrt(c2[()]) + eps)
 
@@ -207,9 +204,7 @@ class SGD(_Compiled):
         return apply(damped_velocity, direction, velocity, scalars["t"], **options)
 
 
-def Momentum(
-    lr: Rate = 0.01, momentum: float = 0.9, *, weight_decay: float = 0.0, nesterov: bool = False
-) -> SGD:
+def Momentum(lr: Rate = 0.01, momentum: float = 0.9, *, weight_decay: float = 0.0, nesterov: bool = False) -> SGD:
     """SGD with momentum: V ← μ·V + G, W ← W - η·V."""
     return SGD(lr, momentum, weight_decay=weight_decay, nesterov=nesterov)
 

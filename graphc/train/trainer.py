@@ -86,9 +86,7 @@ class Model:
         self._compiled_for: tuple[Any, ...] = ()
         self._inference: dict[tuple[str, int | None], Any] = {}
 
-    def compile(
-        self, optimizer: Optimizer | None = None, *, threads: int | None = None, seed: int = 0
-    ) -> Any:
+    def compile(self, optimizer: Optimizer | None = None, *, threads: int | None = None, seed: int = 0) -> Any:
         """The training program: forward, backward and update as one native call.
 
         The same program as long as the arguments stay the same; another optimiser starts with new state.
@@ -151,9 +149,7 @@ class Model:
                     done.append(Epoch(number, mean.value, held_out, len(x), seconds))
                     listener.epoch(done[-1])
         except KeyboardInterrupt:
-            message = (
-                f"stopped after {steps} steps, in epoch {min(len(done) + 1, epochs)}; what was learnt is kept"
-            )
+            message = f"stopped after {steps} steps, in epoch {min(len(done) + 1, epochs)}; what was learnt is kept"
         finally:
             listener.stop(message)
         return History(tuple(done), steps, perf_counter() - began, bool(message))
@@ -169,9 +165,7 @@ class Model:
             mean.add(program(**{self.x: x[rows], self.y: y[rows]}), len(rows))
         return mean.value
 
-    def predict(
-        self, x: Array, *, batch_size: int = EVALUATION_BATCH_SIZE, threads: int | None = None
-    ) -> Array:
+    def predict(self, x: Array, *, batch_size: int = EVALUATION_BATCH_SIZE, threads: int | None = None) -> Array:
         """The outputs for samples `x`, with the parameters as they are now."""
         if not len(x):
             raise DataError("there are no samples to predict")

@@ -6,7 +6,8 @@ import sympy as sp
 
 from graphc.autodiff.application import Application, applied
 from graphc.ops.formula import FloorDiv, Mod, ge
-from graphc.ops.operator import Max, Operator, Sum, axes, axis, extent, op
+from graphc.ops.notation import Max, Sum, axes, axis, extent
+from graphc.ops.operator import Operator, op
 from graphc.ops.scalars import maximum, sigmoid, softplus, tanh
 from graphc.types import DType, TensorType
 

@@ -16,7 +16,8 @@ from graphc.autodiff.application import Application
 from graphc.autodiff.derivation import derivation
 from graphc.errors import DerivativeError
 from graphc.ops.formula import Read, formula, tensor_symbol
-from graphc.ops.operator import Statement, Sum, axes, axis, op
+from graphc.ops.notation import Sum, axes, axis
+from graphc.ops.operator import Statement, op
 from graphc.ops.text import formula_text
 from graphc.types import BATCH, TensorType
 from tests.autodiff import formulas as f
@@ -39,9 +40,7 @@ APPLICATIONS = {
     "cross_entropy": f.application(f.cross_entropy, X10, X10),
     "batch_norm": f.application(f.batch_norm, X10, ROW, ROW),
     "layer_norm": f.application(f.layer_norm, X10, ROW, ROW),
-    "attention": f.application(
-        f.attention, f.tensor(BATCH, 6, 4), f.tensor(BATCH, 7, 4), f.tensor(BATCH, 7, 5)
-    ),
+    "attention": f.application(f.attention, f.tensor(BATCH, 6, 4), f.tensor(BATCH, 7, 4), f.tensor(BATCH, 7, 5)),
     "broadcast add": f.application(f.add, X10, ROW),
     "sigmoid": f.application(f.logistic, X10),
     "relu": f.application(f.relu, X10),
@@ -116,8 +115,7 @@ def test_contractions_multiply_reads_only() -> None:
 
 def test_text_does_not_depend_on_the_hash_seed() -> None:
     program = (
-        "import tests.autodiff.test_adjoint as t, hashlib;"
-        "print(hashlib.sha256(t.everything().encode()).hexdigest())"
+        "import tests.autodiff.test_adjoint as t, hashlib;print(hashlib.sha256(t.everything().encode()).hexdigest())"
     )
     root = Path(__file__).parents[2]
     path = os.pathsep.join([*sys.path, str(root)])
@@ -132,9 +130,7 @@ def test_text_does_not_depend_on_the_hash_seed() -> None:
 
 
 def test_integer_operand_is_refused_by_name() -> None:
-    with pytest.raises(
-        DerivativeError, match=r"sparse_cross_entropy: L is i32\[N\]; integers have no derivative"
-    ):
+    with pytest.raises(DerivativeError, match=r"sparse_cross_entropy: L is i32\[N\]; integers have no derivative"):
         adjoint(APPLICATIONS["sparse_cross_entropy"], (("Y", None),), ("L",))
 
 

@@ -161,10 +161,7 @@ def derived(
         values[s.name] = evaluate(s.formula, values, batch, np.float64)
     for s in found.statements:
         values[s.name] = evaluate(s.formula, values, batch, np.float64)
-    return {
-        name: np.zeros(arrays[name].shape) if result is None else values[result]
-        for name, result in found.results
-    }
+    return {name: np.zeros(arrays[name].shape) if result is None else values[result] for name, result in found.results}
 
 
 @pytest.mark.parametrize("block", range(10))
@@ -183,9 +180,7 @@ def test_random_index_maps_equal_brute_force_scatter(block: int) -> None:
 # ------------------------------------------------------------------------------------------ known index maps
 
 
-def solve(
-    index: list[sp.Expr], shape: tuple, axes: dict[str, object], over: dict[str, object], conditions=()
-):
+def solve(index: list[sp.Expr], shape: tuple, axes: dict[str, object], over: dict[str, object], conditions=()):
     def make(extents: dict[str, object]) -> tuple[Axis, ...]:
         return tuple(Axis(index_symbol(n), e) for n, e in extents.items())
 

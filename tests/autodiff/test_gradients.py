@@ -147,9 +147,7 @@ def test_second_order_equals_differences_of_the_gradient(name: str) -> None:
 
     for up, down, got in zip(gradient(1), gradient(-1), products, strict=True):
         expected = (up - down) / (2 * step)
-        np.testing.assert_allclose(
-            values[got], expected, rtol=1e-5, atol=1e-7 * max(1, np.abs(expected).max())
-        )
+        np.testing.assert_allclose(values[got], expected, rtol=1e-5, atol=1e-7 * max(1, np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -7,8 +7,9 @@ import pytest
 
 from graphc.codegen.llvm import emit
 from graphc.codegen.target import host
+from graphc.loops.expressions import Buffer, Load
 from graphc.loops.index import ZERO, constant, variable
-from graphc.loops.ir import Buffer, Call, For, Function, Load, Step, Store
+from graphc.loops.ir import Call, For, Function, Step, Store
 from graphc.runtime.jit import compile_ir
 from graphc.target import GENERIC
 from graphc.types import DType

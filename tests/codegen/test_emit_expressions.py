@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from graphc.errors import LoweringError
-from graphc.loops.index import constant, variable
-from graphc.loops.ir import (
+from graphc.loops.expressions import (
     BOOL,
     Binary,
     Bitcast,
@@ -22,9 +21,10 @@ from graphc.loops.ir import (
     Pack,
     Select,
     Splat,
-    Store,
     Unary,
 )
+from graphc.loops.index import constant, variable
+from graphc.loops.ir import Store
 from graphc.types import DType
 
 F32, F64, I32, I64 = DType.FLOAT32, DType.FLOAT64, DType.INT32, DType.INT64
@@ -193,10 +193,7 @@ def test_fma_rounds_once(elementwise, dtype, lanes):
 def _fractions(a, b, c):
     from fractions import Fraction
 
-    return [
-        Fraction(x) * Fraction(y) + Fraction(z)
-        for x, y, z in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)
-    ]
+    return [Fraction(x) * Fraction(y) + Fraction(z) for x, y, z in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
 
 
 def _exact(a, b, c):
@@ -220,9 +217,7 @@ def test_conversions_keep_the_value_and_truncate(elementwise, lanes):
         got = elementwise(lambda x, to=to: Cast(x, DType.of(to)), [source], lanes, to)
         np.testing.assert_array_equal(got, source.astype(to))
     wide = np.array([0, 1, -1, 2**31, -(2**31) - 1, 2**40, 5, 6], np.int64)
-    np.testing.assert_array_equal(
-        elementwise(lambda x: Cast(x, I32), [wide], lanes, np.int32), wide.astype(np.int32)
-    )
+    np.testing.assert_array_equal(elementwise(lambda x: Cast(x, I32), [wide], lanes, np.int32), wide.astype(np.int32))
     fine = np.array([0.1, 1e-40, -1e300 * 0, 3.14159, 1, 2, 3, 4], np.float64)
     np.testing.assert_array_equal(
         elementwise(lambda x: Cast(x, F32), [fine], lanes, np.float32), flushed(fine.astype(np.float32))
@@ -232,9 +227,7 @@ def test_conversions_keep_the_value_and_truncate(elementwise, lanes):
 @pytest.mark.parametrize("lanes", LANES)
 def test_bitcast_keeps_the_bits(elementwise, lanes):
     a = np.array(SPECIAL, np.float32)
-    np.testing.assert_array_equal(
-        elementwise(lambda x: Bitcast(x, I32), [a], lanes, np.int32), a.view(np.int32)
-    )
+    np.testing.assert_array_equal(elementwise(lambda x: Bitcast(x, I32), [a], lanes, np.int32), a.view(np.int32))
     b = np.array(SPECIAL, np.float64).view(np.int64)
     got = elementwise(lambda x: Bitcast(x, F64), [b], lanes, np.float64)
     np.testing.assert_array_equal(got.view(np.int64), b)
@@ -290,9 +283,7 @@ def test_fold_combines_halves_again_and_again(run, single, width, reduction):
     parts = list(a)
     while len(parts) > 1:
         half = (len(parts) + 1) // 2
-        parts = [
-            combine(parts[k], parts[k + half]) if k + half < len(parts) else parts[k] for k in range(half)
-        ]
+        parts = [combine(parts[k], parts[k + half]) if k + half < len(parts) else parts[k] for k in range(half)]
     np.testing.assert_array_equal(got, parts)
 
 

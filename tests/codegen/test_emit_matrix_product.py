@@ -6,22 +6,9 @@ import numpy as np
 import pytest
 
 from graphc.codegen.llvm import emit
+from graphc.loops.expressions import Binary, Buffer, Cell, Const, Load, Splat
 from graphc.loops.index import ZERO, constant, variable
-from graphc.loops.ir import (
-    Accumulate,
-    Binary,
-    Buffer,
-    Call,
-    Cell,
-    Const,
-    Declare,
-    For,
-    Function,
-    Load,
-    Splat,
-    Step,
-    Store,
-)
+from graphc.loops.ir import Accumulate, Call, Declare, For, Function, Step, Store
 from graphc.runtime.jit import compile_ir
 from graphc.target import AVX2, AVX512
 from graphc.types import DType

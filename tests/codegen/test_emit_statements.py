@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from graphc.errors import LoweringError
+from graphc.loops.expressions import Binary, Buffer, Cell, Const, Fold, Load, Name, Number, Pack, Splat
 from graphc.loops.index import (
     ZERO,
     Element,
@@ -15,27 +16,7 @@ from graphc.loops.index import (
     of_atom,
     variable,
 )
-from graphc.loops.ir import (
-    Accumulate,
-    Assign,
-    Binary,
-    Buffer,
-    Cell,
-    Condition,
-    Const,
-    Declare,
-    Fold,
-    For,
-    If,
-    Let,
-    Load,
-    Mode,
-    Name,
-    Number,
-    Pack,
-    Splat,
-    Store,
-)
+from graphc.loops.ir import Accumulate, Assign, Condition, Declare, For, If, Let, Mode, Store
 from graphc.types import BATCH, DType
 
 F32, F64, I32, I64 = DType.FLOAT32, DType.FLOAT64, DType.INT32, DType.INT64
@@ -144,9 +125,7 @@ def test_minimum_and_maximum_in_indices(run, single):
     out = Buffer("out", I32, (20,))
     clamped = of_atom(Minimum(of_atom(Maximum(i * 2 - 9, constant(0))), constant(11)))
     step = single([For("i", ZERO, constant(20), (Store(out, (i,), Number(clamped, I32)),))], out)
-    np.testing.assert_array_equal(
-        run(step, {"out": np.zeros(20)})["out"], np.clip(np.arange(20) * 2 - 9, 0, 11)
-    )
+    np.testing.assert_array_equal(run(step, {"out": np.zeros(20)})["out"], np.clip(np.arange(20) * 2 - 9, 0, 11))
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.int64])
@@ -157,9 +136,7 @@ def test_gather_by_an_element(run, single, kind):
         Buffer("out", F32, (BATCH, 8)),
     )
     row = of_atom(Element("rows", (i,)))
-    step = single(
-        [For("i", ZERO, N, (Store(out, (i, ZERO), Load(table, (row, ZERO), 8)),))], table, rows, out
-    )
+    step = single([For("i", ZERO, N, (Store(out, (i, ZERO), Load(table, (row, ZERO), 8)),))], table, rows, out)
     values, picked = np.random.default_rng(0).standard_normal((10, 8)), np.array([3, 9, 0, 3, 7])
     got = run(step, {"table": values, "rows": picked, "out": np.zeros((5, 8))}, batch=5)["out"]
     np.testing.assert_array_equal(got, values.astype(np.float32)[picked])
@@ -180,9 +157,7 @@ def test_an_index_is_read_again_after_it_was_stored(run, single):
 def test_a_value_loaded_before_a_loop_is_not_reused_where_the_loop_stores(run, single):
     x, out = Buffer("x", F32, (1,)), Buffer("out", F32, (5,))
     old = Load(x, (ZERO,))
-    loop = For(
-        "i", constant(1), constant(5), (Store(out, (i,), old), Store(x, (ZERO,), Binary("add", old, old)))
-    )
+    loop = For("i", constant(1), constant(5), (Store(out, (i,), old), Store(x, (ZERO,), Binary("add", old, old))))
     got = run(single([Store(out, (ZERO,), old), loop], x, out), {"x": [1], "out": np.zeros(5)})
     np.testing.assert_array_equal(got["out"], [1, 1, 2, 4, 8])
     assert got["x"][0] == 16
@@ -242,9 +217,7 @@ def test_register_arrays_live_through_loops_and_conditions(run, single):
         *(Store(out, (j, constant(n)), cell(n)) for n in range(4)),
     ]
     a = np.random.default_rng(1).standard_normal((10, 2)).astype(np.float32)
-    got = run(single([For("j", ZERO, constant(2), tuple(body))], x, out), {"x": a, "out": np.zeros((2, 4))})[
-        "out"
-    ]
+    got = run(single([For("j", ZERO, constant(2), tuple(body))], x, out), {"x": a, "out": np.zeros((2, 4))})["out"]
     expected = np.stack([a.cumsum(0)[-1], a.max(0), a.min(0), a[::2].cumprod(0)[-1]], 1)
     np.testing.assert_array_equal(got, expected)
 
@@ -275,9 +248,7 @@ def test_names_hold_the_value_of_their_moment_and_end_with_their_body(run, singl
         Store(x, (i,), Const(0.0, F32)),
         Store(out, (i, constant(1)), e),
     )
-    got = run(
-        single([For("i", ZERO, constant(4), body)], x, out), {"x": [1, 2, 3, 4], "out": np.zeros((4, 2))}
-    )
+    got = run(single([For("i", ZERO, constant(4), body)], x, out), {"x": [1, 2, 3, 4], "out": np.zeros((4, 2))})
     np.testing.assert_array_equal(got["out"], [[0, 1], [0, 2], [6, 3], [8, 4]])
     np.testing.assert_array_equal(got["x"], np.zeros(4))
 

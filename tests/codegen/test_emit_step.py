@@ -8,8 +8,9 @@ import pytest
 from graphc.codegen.llvm import emit
 from graphc.codegen.target import runs_here
 from graphc.errors import LoweringError
+from graphc.loops.expressions import Binary, Buffer, Const, Load
 from graphc.loops.index import ZERO, constant, variable
-from graphc.loops.ir import Barrier, Binary, Buffer, Call, Const, For, Function, Guard, Load, Step, Store
+from graphc.loops.ir import Barrier, Call, For, Function, Guard, Step, Store
 from graphc.runtime.jit import compile_ir
 from graphc.target import AVX2, AVX512
 from graphc.types import BATCH, DType
@@ -101,14 +102,9 @@ def test_only_buffers_that_may_share_changing_memory_lose_noalias():
 
 
 def test_the_text_names_scopes_and_buffers():
-    step = Step(
-        "s", (X, Y, OUT), (combine("plus", "add", "features/add1"),), (Call("plus", ("x", "y", "out")),)
-    )
+    step = Step("s", (X, Y, OUT), (combine("plus", "add", "features/add1"),), (Call("plus", ("x", "y", "out")),))
     text = emit(step, AVX2)
-    assert (
-        "; features/add1\n;   %b0 = x: f32[N]\n;   %b1 = y: f32[N]\n;   %b2 = out: f32[N]\ndefine internal"
-        in text
-    )
+    assert "; features/add1\n;   %b0 = x: f32[N]\n;   %b1 = y: f32[N]\n;   %b2 = out: f32[N]\ndefine internal" in text
 
 
 def test_equal_loads_and_addresses_are_written_once():

@@ -41,9 +41,7 @@ def test_the_value_is_copied_cast_and_read_only() -> None:
 
 def test_a_value_must_fit() -> None:
     p = Parameter("layer.w", (2, 3))
-    with pytest.raises(
-        ShapeError, match=r"parameter layer.w has shape \(2, 3\), got a value of shape \(3, 2\)"
-    ):
+    with pytest.raises(ShapeError, match=r"parameter layer.w has shape \(2, 3\), got a value of shape \(3, 2\)"):
         p.value = np.zeros((3, 2))
     with pytest.raises(DTypeError, match=r"parameter layer\.w is float32, got a value of dtype complex128"):
         p.value = np.zeros((2, 3), complex)
@@ -151,9 +149,7 @@ def test_values_are_drawn_once_and_lazily(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_drawing_never_changes_between_versions() -> None:
     p = Parameter("features.conv1.weight", (3,), initialisers.normal(), "float64")
     p.initialise(42)
-    np.testing.assert_allclose(
-        p.value, [0.26907272191346354, -1.5799490685899507, 1.5267992146100997], rtol=1e-12
-    )
+    np.testing.assert_allclose(p.value, [0.26907272191346354, -1.5799490685899507, 1.5267992146100997], rtol=1e-12)
 
 
 def test_fans() -> None:

@@ -16,7 +16,8 @@ from graphc.dsl.tensor import Tensor, input
 from graphc.dsl.trace import trace
 from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.graph.interpreter import interpret
-from graphc.ops.operator import Sum, axes, op
+from graphc.ops.notation import Sum, axes
+from graphc.ops.operator import op
 from graphc.types import BATCH, DType
 
 X = np.linspace(-2, 2, 12).reshape(3, 4)
@@ -169,10 +170,7 @@ def test_losses_choose_by_the_dtype_of_the_labels() -> None:
         assert f(logits, sparse).operator.name == f.__name__
         assert f(logits, dense).operator.name == f"{f.__name__}_dense"
     assert F.categorical_cross_entropy(logits, sparse, from_logits=True).operator.name == "cross_entropy"
-    assert (
-        F.binary_cross_entropy(dense, logits, from_logits=True).operator.name
-        == "binary_cross_entropy_with_logits"
-    )
+    assert F.binary_cross_entropy(dense, logits, from_logits=True).operator.name == "binary_cross_entropy_with_logits"
     assert F.mse_loss(dense, logits, "none").shape == (BATCH, 3)
 
 

@@ -20,9 +20,7 @@ def text(*outputs: object) -> str:
     """The graph without the lines of this file, which move."""
     lines = graph_text(trace(outputs).graph, formulas=True).splitlines()  # type: ignore[arg-type]
     places = [line.partition("   # ") for line in lines]
-    return (
-        "\n".join(f"{code}   # {place.partition('  ')[2]}".rstrip(" #") for code, _, place in places) + "\n"
-    )
+    return "\n".join(f"{code}   # {place.partition('  ')[2]}".rstrip(" #") for code, _, place in places) + "\n"
 
 
 def test_dense_layer(golden: Golden) -> None:

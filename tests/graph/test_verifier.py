@@ -103,9 +103,7 @@ def test_rank_of_reads() -> None:
 
 def test_shape_of_the_result() -> None:
     f = formula([Axis(ROW, 3)], Read(X, ROW))
-    assert "the formula's shape is [3], the result's type f32[4]" in refused(
-        one_node(f, (VECTOR,), TensorType((4,)))
-    )
+    assert "the formula's shape is [3], the result's type f32[4]" in refused(one_node(f, (VECTOR,), TensorType((4,))))
 
 
 def test_unbound_axis() -> None:

@@ -8,28 +8,10 @@ import numpy as np
 import pytest
 
 from graphc.loops.expand import expand_expression, expand_transcendentals
+from graphc.loops.expressions import Binary, Buffer, Cell, Const, Expression, Fma, Load, Name, Splat, Unary
 from graphc.loops.index import constant, variable
 from graphc.loops.interpreter import Frame, evaluate, evaluate_over, run_function
-from graphc.loops.ir import (
-    Accumulate,
-    Binary,
-    Buffer,
-    Cell,
-    Const,
-    Declare,
-    Expression,
-    Fma,
-    For,
-    Function,
-    If,
-    Let,
-    Load,
-    Mode,
-    Name,
-    Splat,
-    Store,
-    Unary,
-)
+from graphc.loops.ir import Accumulate, Declare, For, Function, If, Let, Mode, Store
 from graphc.loops.printer import body_text
 from graphc.loops.verifier import verify
 from graphc.types import DType
@@ -155,8 +137,7 @@ def test_float64_accuracy(operation, record_property):
     with mpmath.workprec(160):
         exact = [EXACT[operation](mpmath.mpf(float(v))) for v in x]
         ulp = [
-            float(abs(mpmath.mpf(float(g)) - e) / np.spacing(abs(float(e))))
-            for g, e in zip(got, exact, strict=True)
+            float(abs(mpmath.mpf(float(g)) - e) / np.spacing(abs(float(e)))) for g, e in zip(got, exact, strict=True)
         ]
     worst = int(np.argmax(ulp))
     record_property("ulp", ulp[worst])
@@ -277,9 +258,7 @@ def test_nothing_transcendental_is_left(dtype, lanes):
     wanted = tuple(s.name for s in lets[1:])
     tolerance = 1e-5 if dtype is F32 else 1e-13
     for got, expected in zip(run_lets(after, {}, wanted), run_lets(before, {}, wanted), strict=True):
-        np.testing.assert_allclose(
-            np.broadcast_to(got, lanes), np.broadcast_to(expected, lanes), rtol=tolerance
-        )
+        np.testing.assert_allclose(np.broadcast_to(got, lanes), np.broadcast_to(expected, lanes), rtol=tolerance)
     assert expand_transcendentals(after) is after
 
 

@@ -4,43 +4,45 @@ import numpy as np
 import pytest
 
 from graphc.errors import InputError, VerificationError
-from graphc.loops.index import Element, constant, minimum, of_atom, quotient, remainder, variable
-from graphc.loops.interpreter import Frame, evaluate, evaluate_over, run_function, run_step
-from graphc.loops.ir import (
+from graphc.loops.expressions import (
     BOOL,
-    Accumulate,
-    Assign,
-    Barrier,
     Binary,
-    Bind,
     Bitcast,
     Buffer,
-    Call,
     Cast,
     Cell,
     Compare,
-    Condition,
     Const,
-    Declare,
     Extract,
     Fma,
     Fold,
-    For,
-    Function,
-    Guard,
-    If,
     Iota,
-    Let,
     Load,
-    Mode,
     Name,
     Number,
     Pack,
     Select,
     Splat,
+    Unary,
+)
+from graphc.loops.index import Element, constant, minimum, of_atom, quotient, remainder, variable
+from graphc.loops.interpreter import Frame, evaluate, evaluate_over, run_function, run_step
+from graphc.loops.ir import (
+    Accumulate,
+    Assign,
+    Barrier,
+    Bind,
+    Call,
+    Condition,
+    Declare,
+    For,
+    Function,
+    Guard,
+    If,
+    Let,
+    Mode,
     Step,
     Store,
-    Unary,
 )
 from graphc.types import BATCH, DType
 
@@ -197,9 +199,7 @@ def test_gather():
     np.testing.assert_array_equal(result, values[picked])
 
 
-@pytest.mark.parametrize(
-    ("reduction", "expected"), [("sum", 15.0), ("max", 5.0), ("min", 0.0), ("prod", 0.0)]
-)
+@pytest.mark.parametrize(("reduction", "expected"), [("sum", 15.0), ("max", 5.0), ("min", 0.0), ("prod", 0.0)])
 def test_accumulate(reduction, expected):
     out = Buffer("out", F32, (1,))
     start = {"sum": 0.0, "prod": 1.0}.get(reduction, 3.0)

@@ -2,42 +2,44 @@
 
 import pytest
 
-from graphc.loops.index import Element, Index, constant, maximum, minimum, of_atom, quotient, variable
-from graphc.loops.ir import (
+from graphc.loops.expressions import (
     BOOL,
-    Accumulate,
-    Assign,
-    Barrier,
     Binary,
-    Bind,
     Bitcast,
     Buffer,
-    Call,
     Cast,
     Cell,
     Compare,
-    Condition,
     Const,
-    Declare,
     Extract,
     Fma,
     Fold,
-    For,
-    Function,
-    Guard,
-    If,
     Iota,
-    Let,
     Load,
-    Mode,
     Name,
     Number,
     Pack,
     Select,
     Splat,
+    Unary,
+)
+from graphc.loops.index import Element, Index, constant, maximum, minimum, of_atom, quotient, variable
+from graphc.loops.ir import (
+    Accumulate,
+    Assign,
+    Barrier,
+    Bind,
+    Call,
+    Condition,
+    Declare,
+    For,
+    Function,
+    Guard,
+    If,
+    Let,
+    Mode,
     Step,
     Store,
-    Unary,
 )
 from graphc.loops.printer import body_text, expression_text
 from graphc.types import BATCH, DType

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from graphc.loops.expressions import Binary, Buffer, Cell, Const, Load, Name
 from graphc.loops.index import constant, variable
 from graphc.loops.interpreter import run_function
-from graphc.loops.ir import (
-    Accumulate,
-    Binary,
-    Buffer,
-    Cell,
-    Const,
-    Declare,
-    For,
-    Function,
-    Let,
-    Load,
-    Mode,
-    Name,
-    Statement,
-    Store,
-)
+from graphc.loops.ir import Accumulate, Declare, For, Function, Let, Mode, Statement, Store
 from graphc.loops.unroll import unroll
 from graphc.types import DType
 

@@ -5,27 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from graphc.loops.expressions import Binary, Buffer, Cell, Const, Expression, Fold, Load, Name, Number
 from graphc.loops.index import Index, constant, variable
 from graphc.loops.interpreter import run_function
-from graphc.loops.ir import (
-    Accumulate,
-    Binary,
-    Buffer,
-    Cell,
-    Const,
-    Declare,
-    Expression,
-    Fold,
-    For,
-    Function,
-    Let,
-    Load,
-    Mode,
-    Name,
-    Number,
-    Statement,
-    Store,
-)
+from graphc.loops.ir import Accumulate, Declare, For, Function, Let, Mode, Statement, Store
 from graphc.loops.vectorise import vectorise
 from graphc.types import DType
 

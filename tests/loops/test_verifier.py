@@ -5,42 +5,44 @@ import re
 import pytest
 
 from graphc.errors import VerificationError
-from graphc.loops.index import Element, constant, of_atom, variable
-from graphc.loops.ir import (
+from graphc.loops.expressions import (
     BOOL,
-    Accumulate,
-    Assign,
-    Barrier,
     Binary,
-    Bind,
     Bitcast,
     Buffer,
-    Call,
     Cast,
     Cell,
     Compare,
-    Condition,
     Const,
-    Declare,
     Extract,
     Fma,
     Fold,
-    For,
-    Function,
-    Guard,
-    If,
     Iota,
-    Let,
     Load,
-    Mode,
     Name,
     Number,
     Pack,
     Select,
     Splat,
+    Unary,
+)
+from graphc.loops.index import Element, constant, of_atom, variable
+from graphc.loops.ir import (
+    Accumulate,
+    Assign,
+    Barrier,
+    Bind,
+    Call,
+    Condition,
+    Declare,
+    For,
+    Function,
+    Guard,
+    If,
+    Let,
+    Mode,
     Step,
     Store,
-    Unary,
 )
 from graphc.loops.verifier import verify
 from graphc.types import BATCH, DType
@@ -77,9 +79,7 @@ VALID = {
     "masked": [Store(X, (ZERO, ZERO), Load(X, (ZERO, ZERO), 8, N), N)],
     "bind": [loop("n", Bind("m", n + 1), Store(X, (variable("m") - 1, ZERO), one))],
     "gather": [loop("n", let(Load(X, (of_atom(Element("t", (n,))), ZERO))))],
-    "vector in parallel": [
-        loop("n", For("l", ZERO, constant(8), (), Mode.VECTOR, active=N), mode=Mode.PARALLEL)
-    ],
+    "vector in parallel": [loop("n", For("l", ZERO, constant(8), (), Mode.VECTOR, active=N), mode=Mode.PARALLEL)],
     "same name on two paths": [loop("n", let(one)), loop("n", let(one)), let(one)],
     "fold of lanes": [let(Fold("sum", Load(X, (ZERO, ZERO), 8), 8))],
     "fold of a row": [register(), let(Fold("max", Cell("r", (ONE,), F32), 4))],
@@ -138,9 +138,7 @@ INVALID = {
     "fold: expected a power of two, got width 6": [let(Fold("sum", Const(1.0, F32, 6), 6))],
     "fold: expected 4 numbers, got 8": [let(Fold("sum", eight, 4))],
     "unknown reduction mean": [let(Fold("mean", eight, 8))],
-    "buffer z: f32[3] is not declared (known: none of its name)": [
-        Store(Buffer("z", F32, (3,)), (ZERO,), one)
-    ],
+    "buffer z: f32[3] is not declared (known: none of its name)": [Store(Buffer("z", F32, (3,)), (ZERO,), one)],
     "buffer x: f32[3] is not declared (known: x: f32[N,8])": [Store(OTHER_X, (ZERO,), one)],
     "x: expected 2 indices, got 1": [Store(X, (ZERO,), one)],
     "expected f32, got f64": [Store(X, (ZERO, ZERO), Const(1.0, F64))],
@@ -155,9 +153,7 @@ INVALID = {
     "initial value: expected f32x8, got f32": [Declare("r", (2,), F32, one, 8)],
     "expected positive extents, got [0]": [register((0,))],
     "a vector loop inside a vector loop": [loop("n", loop("l", mode=Mode.VECTOR), mode=Mode.VECTOR)],
-    "a parallel loop inside a parallel loop": [
-        loop("n", loop("j", loop("l", mode=Mode.PARALLEL)), mode=Mode.PARALLEL)
-    ],
+    "a parallel loop inside a parallel loop": [loop("n", loop("j", loop("l", mode=Mode.PARALLEL)), mode=Mode.PARALLEL)],
     "a parallel loop inside a vector loop": [loop("n", loop("l", mode=Mode.PARALLEL), mode=Mode.VECTOR)],
     "a serial loop has no inactive lanes": [loop("n", active=N)],
     "expected a positive step, got 0": [loop("n", step=0)],

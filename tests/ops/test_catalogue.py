@@ -112,9 +112,7 @@ def test_unary_functions(name: str) -> None:
 
 def test_erf_at_known_values() -> None:
     got = compute(elementwise.erf.form(True), np.array([0.0, 0.5, 1.0, -1.0]))
-    np.testing.assert_allclose(
-        got, [0, 0.5204998778130465, 0.8427007929497149, -0.8427007929497149], rtol=1e-12
-    )
+    np.testing.assert_allclose(got, [0, 0.5204998778130465, 0.8427007929497149, -0.8427007929497149], rtol=1e-12)
 
 
 def test_power_with_numbers() -> None:
@@ -162,9 +160,7 @@ def test_activations_at_known_values() -> None:
     assert compute(activations.leaky_relu, x, slope=0.5).tolist() == [-1, 0, 3, 8]
     np.testing.assert_allclose(compute(activations.elu, x, alpha=2.0), [2 * np.expm1(-2), 0, 3, 8])
     np.testing.assert_allclose(compute(activations.silu.form(True), x), x / (1 + np.exp(-x)))
-    np.testing.assert_allclose(
-        compute(activations.gelu.form(True), x[:3]), [-0.04550026, 0, 2.99595031], atol=1e-8
-    )
+    np.testing.assert_allclose(compute(activations.gelu.form(True), x[:3]), [-0.04550026, 0, 2.99595031], atol=1e-8)
     np.testing.assert_allclose(compute(activations.softplus, x, beta=2.0), np.log1p(np.exp(2 * x)) / 2)
 
 
@@ -238,9 +234,7 @@ def test_conv2d(kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("kernel", "stride", "pads"), [((3, 3), 1, (1, 1)), ((2, 4), 1, (0, 1)), ((3, 3), 2, (1, 1))]
-)
+@pytest.mark.parametrize(("kernel", "stride", "pads"), [((3, 3), 1, (1, 1)), ((2, 4), 1, (0, 1)), ((3, 3), 2, (1, 1))])
 def test_same_padding_puts_the_surplus_last(kernel: Any, stride: int, pads: tuple[int, int]) -> None:
     x, w = draw(1, 2, 5, 5), draw(3, 2, *kernel)
     sides = [(p, k - 1 - p) for p, k in zip(pads, kernel, strict=True)]
@@ -344,9 +338,7 @@ def test_losses_of_single_elements(reduction: str) -> None:
         (losses.binary_cross_entropy, p, bce),
         (losses.binary_cross_entropy_with_logits, np.log(p / (1 - p)), bce),
     ):
-        np.testing.assert_allclose(
-            compute(operator, prediction, t, reduction=reduction), reduce(expected), rtol=1e-12
-        )
+        np.testing.assert_allclose(compute(operator, prediction, t, reduction=reduction), reduce(expected), rtol=1e-12)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -364,9 +356,7 @@ def test_cross_entropies_agree_with_their_definition(reduction: str, shape: tupl
         (losses.categorical_cross_entropy, np.exp(logarithm), labels),
         (losses.categorical_cross_entropy_dense, np.exp(logarithm), dense),
     ):
-        np.testing.assert_allclose(
-            compute(operator, scores, target, reduction=reduction), expected, rtol=1e-12
-        )
+        np.testing.assert_allclose(compute(operator, scores, target, reduction=reduction), expected, rtol=1e-12)
 
 
 def test_soft_labels() -> None:
@@ -395,9 +385,7 @@ def test_penalties() -> None:
 
 
 def test_accuracy_lets_the_first_of_equal_scores_win() -> None:
-    scores = np.array(
-        [[1.0, 3.0, 2.0], [2.0, 2.0, 0.0], [2.0, 2.0, 0.0], [np.nan, 1.0, 0.0], [0.0, 0.0, 5.0]]
-    )
+    scores = np.array([[1.0, 3.0, 2.0], [2.0, 2.0, 0.0], [2.0, 2.0, 0.0], [np.nan, 1.0, 0.0], [0.0, 0.0, 5.0]])
     right = [1, 0, 1, 0, 2]  # right, the first of two, the second of two, not a number, right
     assert compute(losses.accuracy, scores, np.array(right)) == pytest.approx(3 / 5)
     x, labels = draw(50, 7), np.random.default_rng(4).integers(0, 7, 50)

@@ -79,12 +79,8 @@ CONSUMERS = {
     "digits": formula(
         (Axis(N_AXIS, BATCH), Axis(COLUMN, 8)), Read(T, N_AXIS, 2 * Mod(COLUMN, 2) + FloorDiv(COLUMN, 4))
     ),
-    "largest": formula(
-        (Axis(N_AXIS, BATCH),), Read(T, N_AXIS, COLUMN), "max", (Axis(COLUMN, 4),), [ge(COLUMN - 1)]
-    ),
-    "chosen": formula(
-        ROWS, Where(lt(0, Read(T, N_AXIS, COLUMN)), Read(T, N_AXIS, 3 - COLUMN), Read(T, N_AXIS, 0))
-    ),
+    "largest": formula((Axis(N_AXIS, BATCH),), Read(T, N_AXIS, COLUMN), "max", (Axis(COLUMN, 4),), [ge(COLUMN - 1)]),
+    "chosen": formula(ROWS, Where(lt(0, Read(T, N_AXIS, COLUMN)), Read(T, N_AXIS, 3 - COLUMN), Read(T, N_AXIS, 0))),
 }
 
 
@@ -105,9 +101,7 @@ def test_value_of_the_composition(consumer: str, producer: str, shapes: dict) ->
 
 def test_guards_appear_only_where_the_edge_can_be_seen() -> None:
     padded = CONSUMERS["padded"]
-    assert str(inline(padded, "T", PRODUCERS["doubled"], {"X": "X"}, shapes=SHAPES)) == (
-        "out[n,i] = 2·X[n, i - 1] + 1"
-    )
+    assert str(inline(padded, "T", PRODUCERS["doubled"], {"X": "X"}, shapes=SHAPES)) == ("out[n,i] = 2·X[n, i - 1] + 1")
     assert str(inline(padded, "T", PRODUCERS["exponential"], {"X": "X"}, shapes=SHAPES)) == (
         "out[n,i] = (i - 1 >= 0 ? (4 - i >= 0 ? exp(X[n, i - 1]) : 0) : 0) + 1"
     )
@@ -144,9 +138,7 @@ def test_axes_do_not_capture() -> None:
 
 def test_refusals() -> None:
     total = formula((Axis(N_AXIS, BATCH),), Read(X, N_AXIS, COLUMN), "sum", (Axis(COLUMN, 4),))
-    assert (
-        refusal(CONSUMERS["square"], "T", total) == "a sum reduction is computed once, not where it is read"
-    )
+    assert refusal(CONSUMERS["square"], "T", total) == "a sum reduction is computed once, not where it is read"
     with pytest.raises(LoweringError, match="cannot compose: a sum reduction"):
         inline(CONSUMERS["square"], "T", total, {"X": "X"})
     gather = formula((Axis(N_AXIS, BATCH),), Read(X, N_AXIS, Read(T, N_AXIS)))

@@ -192,9 +192,7 @@ def test_convolution_against_loops():
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
     want = np.zeros((2, 4, 4, 7))
     for i, j in product(range(4), range(7)):
-        want[:, :, i, j] = np.tensordot(
-            padded[:, :, 2 * i : 2 * i + 3, j : j + 2], weights, ([1, 2, 3], [1, 2, 3])
-        )
+        want[:, :, i, j] = np.tensordot(padded[:, :, 2 * i : 2 * i + 3, j : j + 2], weights, ([1, 2, 3], [1, 2, 3]))
     np.testing.assert_allclose(evaluate(f, {"X": images, "W": weights}, 2), want, rtol=1e-13, atol=1e-13)
 
 
@@ -226,9 +224,7 @@ def test_gather_and_its_adjoint():
 
 def test_an_index_computed_in_floating_point():
     values = random.normal(size=(3, 5))
-    best = evaluate(
-        formula(axes(n=3), k, "min", axes(k=5), (eq(A(n, k), B(n)),)), {"A": values, "B": values.max(1)}
-    )
+    best = evaluate(formula(axes(n=3), k, "min", axes(k=5), (eq(A(n, k), B(n)),)), {"A": values, "B": values.max(1)})
     np.testing.assert_array_equal(best, values.argmax(1))
     picked = formula(axes(n=3), A(n, B(n)))
     np.testing.assert_array_equal(evaluate(picked, {"A": values, "B": best}), values.max(1))
@@ -282,9 +278,7 @@ def test_scalar_functions():
         erf(A(h)): [-0.9999779095030014, -0.27632639016823696, 0.5204998778130465, 0.9953222650189527],
     }
     for e, want in cases.items():
-        np.testing.assert_allclose(
-            evaluate(formula(axes(h=4), e), {"A": points}), want, rtol=1e-14, err_msg=str(e)
-        )
+        np.testing.assert_allclose(evaluate(formula(axes(h=4), e), {"A": points}), want, rtol=1e-14, err_msg=str(e))
 
 
 def test_nan_propagates():

@@ -102,7 +102,7 @@ def test_value_and_derivative_are_finite_in_float32(function):
 
 
 def test_names_are_those_of_the_loop_language():
-    from graphc.loops.ir import BINARY, UNARY
+    from graphc.loops.expressions import BINARY, UNARY
 
     assert {"exp", "log", "erf", "sin", "cos", "sigmoid", "tanh", "expm1", "log1p", "softplus"} <= UNARY
     assert {"max", "min"} <= BINARY
@@ -132,9 +132,7 @@ def test_maximum_and_minimum_propagate_nan():
     np.testing.assert_array_equal(values(maximum(a, b), A=left, B=right), [2, 2, NAN, NAN, INF, INF])
     np.testing.assert_array_equal(values(minimum(a, b), A=left, B=right), [1, 1, NAN, NAN, -INF, INF])
     # the declared formula means the same as the native operation
-    np.testing.assert_array_equal(
-        values(maximum.expansion(a, b), A=left, B=right), [2, 2, NAN, NAN, INF, INF]
-    )
+    np.testing.assert_array_equal(values(maximum.expansion(a, b), A=left, B=right), [2, 2, NAN, NAN, INF, INF])
 
 
 def test_ties_share_the_derivative_of_maximum():

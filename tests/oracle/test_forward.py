@@ -42,7 +42,5 @@ def test_the_weighted_sum_is_the_sum_over_outputs_and_cotangents(name: str) -> N
     inputs = {key: case.arrays[f"in.{key}"] for key in total.inputs}
     parameters = {key: p.value for key, p in total.parameters.items()}
     (got,) = interpret(total.graph, inputs, parameters).outputs
-    expected = sum(
-        float((case.arrays[f"out.{k}"] * case.arrays[f"cot.{k}"]).sum()) for k in range(len(case.outputs))
-    )
+    expected = sum(float((case.arrays[f"out.{k}"] * case.arrays[f"cot.{k}"]).sum()) for k in range(len(case.outputs)))
     np.testing.assert_allclose(got, expected, rtol=1e-12)

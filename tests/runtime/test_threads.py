@@ -16,21 +16,9 @@ import graphc
 from graphc.codegen.llvm import emit
 from graphc.codegen.target import host
 from graphc.errors import InputError
+from graphc.loops.expressions import Binary, Buffer, Const, Load, Splat
 from graphc.loops.index import ZERO, constant, variable
-from graphc.loops.ir import (
-    Barrier,
-    Binary,
-    Buffer,
-    Call,
-    Const,
-    For,
-    Function,
-    Load,
-    Mode,
-    Splat,
-    Step,
-    Store,
-)
+from graphc.loops.ir import Barrier, Call, For, Function, Mode, Step, Store
 from graphc.runtime import threads as threads_module
 from graphc.runtime.jit import compile_ir
 from graphc.runtime.threads import CAPACITY, Team, cores, cpu_quota, default_threads, shared_team

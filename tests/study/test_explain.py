@@ -6,23 +6,9 @@ from math import prod
 import pytest
 
 import graphc as gc
+from graphc.loops.expressions import Buffer, Compare, Const, Extract, Load, Name, Number, Pack, Select
 from graphc.loops.index import constant, variable
-from graphc.loops.ir import (
-    Buffer,
-    Compare,
-    Const,
-    Extract,
-    For,
-    Function,
-    Let,
-    Load,
-    Mode,
-    Name,
-    Number,
-    Pack,
-    Select,
-    Store,
-)
+from graphc.loops.ir import For, Function, Let, Mode, Store
 from graphc.ops.cost import polynomial
 from graphc.pipeline import compile_inference, compile_training
 from graphc.schedule.buffers import memory_bytes

@@ -114,9 +114,7 @@ def test_labels_must_be_integers():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(
-        DataError, match="unknown data set 'cifar'; choose one of digits, fashion-mnist, mnist"
-    ):
+    with pytest.raises(DataError, match="unknown data set 'cifar'; choose one of digits, fashion-mnist, mnist"):
         load("cifar")
 
 
@@ -158,9 +156,7 @@ def test_the_environment_names_a_directory_of_several_sets(tmp_path, monkeypatch
 def test_a_missing_set_says_in_one_sentence_how_to_get_it(tmp_path, monkeypatch, name):
     monkeypatch.setattr(data, "SYSTEM_DIRECTORIES", {})
     monkeypatch.delenv("GRAPHC_DATA", raising=False)
-    with pytest.raises(
-        DataError, match=f"data set {name} was not found: .*IDX files.* --data-dir DIR"
-    ) as caught:
+    with pytest.raises(DataError, match=f"data set {name} was not found: .*IDX files.* --data-dir DIR") as caught:
         load(name)
     assert "\n" not in str(caught.value)
     assert ("dataset-fashion-mnist" in str(caught.value)) == (name == "fashion-mnist")

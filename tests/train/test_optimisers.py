@@ -22,9 +22,7 @@ class Arithmetic:
         types = tuple(TensorType(np.shape(v), self.dtype) for v in values)
         known = dict(zip(operator.tensors, values, strict=True))
         for s in operator.define(types, attributes).statements:
-            result = known[s.name] = evaluate(
-                s.formula, {o: known[o] for o in s.formula.operands}, 1, self.dtype
-            )
+            result = known[s.name] = evaluate(s.formula, {o: known[o] for o in s.formula.operands}, 1, self.dtype)
         return result
 
 

@@ -189,9 +189,7 @@ def test_counts_must_be_positive(model, options):
 
 
 def test_a_classifier_brings_its_own_names(linear):
-    tensors = {
-        name: SimpleNamespace(name=name) for name in ("images", "labels", "logits", "loss", "accuracy")
-    }
+    tensors = {name: SimpleNamespace(name=name) for name in ("images", "labels", "logits", "loss", "accuracy")}
     model = Model(SimpleNamespace(**tensors))
     assert (model.x, model.y) == ("images", "labels")
     assert model.outputs is tensors["logits"]

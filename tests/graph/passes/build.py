@@ -11,9 +11,7 @@ from graphc.graph.verifier import verify
 from graphc.types import DType, Extent, TensorType
 
 
-def build(
-    body: Callable[..., Sequence[Value]], *shapes: tuple[Extent, ...], dtype: DType = DType.FLOAT64
-) -> Graph:
+def build(body: Callable[..., Sequence[Value]], *shapes: tuple[Extent, ...], dtype: DType = DType.FLOAT64) -> Graph:
     """The graph of `body(builder, a, b, ...)` with one input for each shape."""
     builder = Builder()
     inputs = [builder.input("abcdefgh"[k], TensorType(s, dtype)) for k, s in enumerate(shapes)]

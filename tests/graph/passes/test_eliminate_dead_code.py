@@ -20,9 +20,7 @@ def test_unused_nodes_go(golden) -> None:
 def test_what_an_update_needs_is_alive() -> None:
     graph = build(lambda b, x: [b.apply(relu, (x,)), b.apply(hyperbolic, (x,))], (3,))
     first, second = graph.outputs
-    trained = replace(
-        graph, inputs=(), parameters=graph.inputs, outputs=(first,), updates=((graph.inputs[0], second),)
-    )
+    trained = replace(graph, inputs=(), parameters=graph.inputs, outputs=(first,), updates=((graph.inputs[0], second),))
     assert eliminate_dead_code(trained) is trained
     untrained = eliminate_dead_code(replace(trained, updates=()))
     assert [n.output for n in untrained.nodes] == [first]

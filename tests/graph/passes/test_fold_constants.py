@@ -4,7 +4,8 @@ import sympy as sp
 
 from graphc.graph.passes import fold_constants
 from graphc.graph.verifier import verify
-from graphc.ops.operator import Sum, axes, axis, op
+from graphc.ops.notation import Sum, axes, axis
+from graphc.ops.operator import op
 from graphc.passes import History, run
 from graphc.types import BATCH
 from tests.graph.passes.build import after, build

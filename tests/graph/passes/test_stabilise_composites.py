@@ -9,7 +9,8 @@ from graphc.graph.interpreter import interpret
 from graphc.graph.passes import shift_exponential_sums, stabilise_composites
 from graphc.graph.printer import graph_text
 from graphc.graph.verifier import verify
-from graphc.ops.operator import Sum, axes, extent, op
+from graphc.ops.notation import Sum, axes, extent
+from graphc.ops.operator import op
 from graphc.types import BATCH, DType, TensorType
 from tests.graph.passes.build import after, build
 from tests.strategies import add, complement, log_of, logistic, plain_softmax, relu, scaled, softmax

@@ -19,7 +19,9 @@ def find_non_finite(traced: Traced, arrays: Mapping[str, Array], batch: int) -> 
     """
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return InputError(f"input {name} holds {_first(array)}", hint="clean the data; the parameters are unchanged")
+            return InputError(
+                f"input {name} holds {_first(array)}", hint="clean the data; the parameters are unchanged"
+            )
     values = {name: p.value for name, p in traced.parameters.items()}
     for name, value in values.items():
         if not np.isfinite(value).all():

@@ -12,9 +12,9 @@ import numpy as np
 from graphc.dsl.parameter import Parameter
 from graphc.dsl.trace import Traced
 from graphc.graph.ir import Value
-from graphc.runtime.diagnose import find_non_finite
 from graphc.runtime.inputs import Signature, scalar_names
 from graphc.schedule.arrange import arrange, restore
+from graphc.study.diagnose import find_non_finite
 
 if TYPE_CHECKING:
     from graphc.study.compiled import Compiled
