@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from graphc.loops.access import buffer_of
 from graphc.loops.expressions import Buffer, Expression, Load
 from graphc.loops.ir import Barrier, Call, Function, Guard, Statement, Step, Store
-from graphc.loops.rewrite import Rewriter, all_bound_names
+from graphc.loops.rewrite import Rewriter, all_bound_names, let_names
 from graphc.schedule.program import Program
 
 
@@ -40,25 +40,30 @@ def link(program: Program, functions: Iterable[Function], name: str = "step") ->
 
 
 def canonical(function: Function, name: str) -> Function:
-    """The function under another name, its buffers called b0, b1, ...: equal iff the code is.
+    """The function under another name, buffers called b0, b1, ..., values v0, v1, ...: equal iff the code is.
 
     Where the body binds such a name itself, as for an axis called b1, `b_` is taken.
     """
-    bound = set(all_bound_names(function.body))
-    prefix = "b"
-    while bound & {f"{prefix}{k}" for k in range(len(function.buffers))}:
+    values = tuple(dict.fromkeys(let_names(function.body)))
+    bound = set(all_bound_names(function.body)) - set(values)
+    buffers = _numbered("b", [b.name for b in function.buffers], bound)
+    renamer = _Renamer(buffers, _numbered("v", values, bound))
+    renamed = tuple(replace(b, name=buffers[b.name]) for b in function.buffers)
+    return Function(name, renamed, renamer.statements(function.body), function.scope)
+
+
+def _numbered(prefix: str, names: Sequence[str], taken: set[str]) -> dict[str, str]:
+    """Each name as the prefix and its place."""
+    while taken & {f"{prefix}{k}" for k in range(len(names))}:
         prefix += "_"
-    names = {b.name: f"{prefix}{k}" for k, b in enumerate(function.buffers)}
-    renamer = _Renamer(names)
-    buffers = tuple(replace(b, name=names[b.name]) for b in function.buffers)
-    return Function(name, buffers, renamer.statements(function.body), function.scope)
+    return {name: f"{prefix}{k}" for k, name in enumerate(names)}
 
 
 class _Renamer(Rewriter):
     """Renames buffers on the way."""
 
-    def __init__(self, buffers: dict[str, str]) -> None:
-        super().__init__(lambda index: index.with_buffers(buffers))
+    def __init__(self, buffers: dict[str, str], values: dict[str, str]) -> None:
+        super().__init__(lambda index: index.with_buffers(buffers), values)
         self.buffers = buffers
 
     def moved(self, buffer: Buffer) -> Buffer:

@@ -128,6 +128,18 @@ def bound_names(body: tuple[Statement, ...]) -> tuple[str, ...]:
     return tuple(s.name for s in body if isinstance(s, Let))
 
 
+def let_names(body: tuple[Statement, ...]) -> Iterator[str]:
+    """The names of all values bound by Let, nested bodies included."""
+    for s in body:
+        match s:
+            case For(body=inner) | If(body=inner):
+                yield from let_names(inner)
+            case Let(name):
+                yield name
+            case _:
+                pass
+
+
 def all_bound_names(body: tuple[Statement, ...]) -> Iterator[str]:
     """Every name that a body binds, nested bodies included: loop variables, values, register arrays."""
     for s in body:

@@ -10,7 +10,7 @@ in place, and nothing else that the node needs depends on that kernel. A reducti
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from graphc.errors import LoweringError
 from graphc.graph.analysis.order import stable_order
@@ -18,7 +18,7 @@ from graphc.graph.ir import Graph, Node, Value
 from graphc.ops.formula import Axis, Formula, index_symbol, rename_axes, rename_operands
 from graphc.ops.structure import identity, reads_identity
 from graphc.schedule.program import Kernel, Stage
-from graphc.types import Batch
+from graphc.types import Batch, Extent
 
 LOWERING_NAMES = re.compile(r"N|acc|tile|once|t\d+|.*_[0blrtuv]")
 """Loop variables, register arrays and values that lowering makes: axes of these names are renamed."""
@@ -52,11 +52,12 @@ def with_own_names(graph: Graph) -> Graph:
 
 @dataclass(slots=True)
 class _Group:
+    """A kernel while it is being gathered."""
+
     nodes: list[Node]
-    reads: set[Value] = field(default_factory=set)
 
     @property
-    def shape(self) -> object:
+    def shape(self) -> tuple[Extent, ...]:
         return self.nodes[0].output.type.shape
 
 
@@ -152,7 +153,8 @@ def _copy(parameter: Value, new: Value) -> Kernel:
     """A kernel that overwrites a parameter with its new value."""
     body = identity(value_name(new), new.type.shape)
     name = f"{value_name(parameter)}_new"
-    return Kernel("", (Stage(name, new, body),), ((name, value_name(parameter)),), scope=parameter.name)
+    why = f"{parameter} is overwritten at the end: its old value is needed until then"
+    return Kernel("", (Stage(name, new, body),), ((name, value_name(parameter)),), scope=parameter.name, remarks=(why,))
 
 
 def _kernel(nodes: list[Node], stored: set[Value], in_place: dict[Value, Value]) -> Kernel:
