@@ -75,4 +75,4 @@ def description() -> str:
     except (OSError, StopIteration):
         pass
     count = len(os.sched_getaffinity(0))
-    return f"{name}, {count} processor{'s' if count > 1 else ''}, {platform.system()} {platform.release()}"
+    return f"{name}, {count} processor{'s' if count > 1 else ''}, {platform.system()}"

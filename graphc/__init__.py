@@ -10,8 +10,6 @@ training.step(images=x, labels=y)
 predict = gc.compile_inference(logits)
 """
 
-from importlib import metadata
-
 from graphc import errors, models
 from graphc.dsl import functional, initialisers, nn
 from graphc.dsl.functional import *
@@ -32,10 +30,7 @@ from graphc.train.optimisers import SGD, Adam, AdamW, Momentum
 from graphc.train.trainer import Model
 from graphc.types import BATCH, DType
 
-try:
-    __version__ = metadata.version("graphc")
-except metadata.PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0.0.0"
+__version__ = "0.1.0"
 
 __all__ = [
     *functional.__all__,

@@ -18,7 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 class Golden:
     """The kept text of one test. Comparing with another text fails with a diff; a missing file fails too."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __init__(self, path: Path, update: bool) -> None:
         self.path, self.update, self.compared = path, update, False

@@ -64,7 +64,7 @@ def typing_only(module: ast.Module) -> set[ast.AST]:
     return found
 
 
-def imports(file: str, skipped: set[ast.AST] = frozenset()) -> set[str]:  # type: ignore[assignment]
+def imports(file: str, skipped: set[ast.AST] = frozenset()) -> set[str]:
     """The full names of everything that a file imports."""
     module = tree(file)
     skipped = skipped | typing_only(module)

@@ -260,7 +260,7 @@ def test_axes_may_have_any_name(names: str) -> None:
     """Loops, registers and buffers get names of their own."""
 
     @op
-    def contraction(X, W):  # type: ignore[no-untyped-def]
+    def contraction(X, W):
         n, k, i = axes(names)
         return Sum(X[n, i] * W[k, i], over=i)
 

@@ -13,13 +13,13 @@ from graphc.types import BATCH, DType, TensorType
 
 
 @gc.op
-def swish(X, b):  # type: ignore[no-untyped-def]
+def swish(X, b):
     """x·σ(βx)"""
     return X[...] * gc.sigmoid(b[()] * X[...])
 
 
 @gc.op
-def distances(X, C):  # type: ignore[no-untyped-def]
+def distances(X, C):
     """The squared distance of every sample from every centre."""
     n, k, i = gc.axes("n k i")
     return gc.Sum((X[n, i] - C[k, i]) ** 2, over=i)

@@ -130,12 +130,12 @@ linear = dense
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """The matrix product over the last two axes, leading axes broadcast."""
-    return _linear.matmul(a, b)  # type: ignore[no-any-return]
+    return _linear.matmul(a, b)
 
 
 def bias(x: Tensor, b: Tensor, axis: int = -1) -> Tensor:
     """x plus a vector along one axis."""
-    return _linear.bias(x, b, axis=axis)  # type: ignore[no-any-return]
+    return _linear.bias(x, b, axis=axis)
 
 
 def conv2d(
@@ -155,12 +155,12 @@ def max_pool2d(
     x: Tensor, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> Tensor:
     """The largest element of each window; the stride is the kernel size unless given."""
-    return pooling.max_pool2d(x, kernel=kernel_size, stride=stride, padding=padding, dilation=dilation)  # type: ignore[no-any-return]
+    return pooling.max_pool2d(x, kernel=kernel_size, stride=stride, padding=padding, dilation=dilation)
 
 
 def avg_pool2d(x: Tensor, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
     """The mean of each window, padding counted as zeros; the stride is the kernel size unless given."""
-    return pooling.avg_pool2d(x, kernel=kernel_size, stride=stride, padding=padding)  # type: ignore[no-any-return]
+    return pooling.avg_pool2d(x, kernel=kernel_size, stride=stride, padding=padding)
 
 
 # -------------------------------------------------------------------------------------------- activations
@@ -168,12 +168,12 @@ def avg_pool2d(x: Tensor, kernel_size: Pair, stride: Pair | None = None, padding
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, else negative_slope · x."""
-    return activations.leaky_relu(x, slope=negative_slope)  # type: ignore[no-any-return]
+    return activations.leaky_relu(x, slope=negative_slope)
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, else alpha · (e^x - 1)."""
-    return activations.elu(x, alpha=alpha)  # type: ignore[no-any-return]
+    return activations.elu(x, alpha=alpha)
 
 
 def softplus(x: Any, beta: float = 1.0) -> Any:
@@ -185,12 +185,12 @@ def softplus(x: Any, beta: float = 1.0) -> Any:
 
 def softmax(x: Tensor, axis: int = -1, temperature: float = 1.0) -> Tensor:
     """e^(x/T) / Σ e^(x/T) along an axis."""
-    return activations.softmax(x, axis=axis, temperature=temperature)  # type: ignore[no-any-return]
+    return activations.softmax(x, axis=axis, temperature=temperature)
 
 
 def log_softmax(x: Tensor, axis: int = -1, temperature: float = 1.0) -> Tensor:
     """log softmax(x) along an axis, without taking a logarithm of a small number."""
-    return activations.log_softmax(x, axis=axis, temperature=temperature)  # type: ignore[no-any-return]
+    return activations.log_softmax(x, axis=axis, temperature=temperature)
 
 
 # ---------------------------------------------------------------------------------- reductions, movement
@@ -244,12 +244,12 @@ def transpose(x: Tensor, first: int = -1, second: int = -2) -> Tensor:
 
 def mse_loss(prediction: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """The mean squared error."""
-    return losses.mse(prediction, target, reduction=reduction)  # type: ignore[no-any-return]
+    return losses.mse(prediction, target, reduction=reduction)
 
 
 def l1_loss(prediction: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """The mean absolute error."""
-    return losses.mae(prediction, target, reduction=reduction)  # type: ignore[no-any-return]
+    return losses.mae(prediction, target, reduction=reduction)
 
 
 mae_loss = l1_loss
@@ -257,7 +257,7 @@ mae_loss = l1_loss
 
 def binary_cross_entropy_with_logits(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Binary cross-entropy of sigmoid(logits), stable for logits of any size."""
-    return losses.binary_cross_entropy_with_logits(logits, target, reduction=reduction)  # type: ignore[no-any-return]
+    return losses.binary_cross_entropy_with_logits(logits, target, reduction=reduction)
 
 
 def binary_cross_entropy(
@@ -265,14 +265,14 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Binary cross-entropy of probabilities, or of logits. Logits are the stable choice."""
     loss = losses.binary_cross_entropy_with_logits if from_logits else losses.binary_cross_entropy
-    return loss(prediction, target, reduction=reduction)  # type: ignore[no-any-return]
+    return loss(prediction, target, reduction=reduction)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
     """-log softmax(logits) at the labels: class numbers of an integer dtype, or one probability per class."""
     _check_scores("cross_entropy", logits, labels)
     loss = losses.cross_entropy_dense if labels.dtype.is_float else losses.cross_entropy
-    return loss(logits, labels, reduction=reduction)  # type: ignore[no-any-return]
+    return loss(logits, labels, reduction=reduction)
 
 
 def categorical_cross_entropy(
@@ -284,7 +284,7 @@ def categorical_cross_entropy(
     _check_scores("categorical_cross_entropy", prediction, labels)
     dense_labels = labels.dtype.is_float
     loss = losses.categorical_cross_entropy_dense if dense_labels else losses.categorical_cross_entropy
-    return loss(prediction, labels, reduction=reduction)  # type: ignore[no-any-return]
+    return loss(prediction, labels, reduction=reduction)
 
 
 def l1_penalty(x: Tensor, weight: float = 1.0) -> Tensor:
@@ -301,7 +301,7 @@ def l2_penalty(x: Tensor, weight: float = 1.0) -> Tensor:
 
 def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
     """The fraction of rows whose first largest score is the label's."""
-    return losses.accuracy(scores, labels)  # type: ignore[no-any-return]
+    return losses.accuracy(scores, labels)
 
 
 def _check_scores(name: str, scores: Any, labels: Any) -> None:

@@ -221,7 +221,7 @@ class ReLU(Layer):
     """max(x, 0)"""
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(x)  # type: ignore[no-any-return]
+        return functional.relu(x)
 
 
 class LeakyReLU(Layer):
@@ -238,14 +238,14 @@ class Sigmoid(Layer):
     """1 / (1 + e^-x)"""
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.sigmoid(x)  # type: ignore[no-any-return]
+        return functional.sigmoid(x)
 
 
 class Tanh(Layer):
     """The hyperbolic tangent."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.tanh(x)  # type: ignore[no-any-return]
+        return functional.tanh(x)
 
 
 class Softplus(Layer):
@@ -255,7 +255,7 @@ class Softplus(Layer):
         self.name, self.beta = name, beta
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.softplus(x, self.beta)  # type: ignore[no-any-return]
+        return functional.softplus(x, self.beta)
 
 
 class Softmax(Layer):

@@ -169,10 +169,10 @@ class Tensor:
         return _pointwise(elementwise.abs, self)
 
     def __matmul__(self, other: Tensor) -> Tensor:
-        return linear.matmul(self, other)  # type: ignore[no-any-return]
+        return linear.matmul(self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return linear.matmul(other, self)  # type: ignore[no-any-return]
+        return linear.matmul(other, self)
 
     def __lt__(self, other: Any) -> Tensor:
         return _pointwise(elementwise.less, self, other)
@@ -199,31 +199,31 @@ class Tensor:
 
     def sum(self, axis: reductions.Axes = None, keepdims: bool = False) -> Tensor:
         """Σ over the given axes, all of them by default."""
-        return reductions.sum(self, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return reductions.sum(self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: reductions.Axes = None, keepdims: bool = False) -> Tensor:
         """The mean over the given axes, all of them by default."""
-        return reductions.mean(self, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return reductions.mean(self, axis=axis, keepdims=keepdims)
 
     def max(self, axis: reductions.Axes = None, keepdims: bool = False) -> Tensor:
         """The largest element over the given axes, all of them by default."""
-        return reductions.max(self, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return reductions.max(self, axis=axis, keepdims=keepdims)
 
     def min(self, axis: reductions.Axes = None, keepdims: bool = False) -> Tensor:
         """The smallest element over the given axes, all of them by default."""
-        return reductions.min(self, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return reductions.min(self, axis=axis, keepdims=keepdims)
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements with another shape, one extent of which may be -1: `x.reshape(gc.BATCH, -1)`."""
-        return movement.reshape(self, shape=_sequence(shape))  # type: ignore[no-any-return]
+        return movement.reshape(self, shape=_sequence(shape))
 
     def flatten(self, start: int = 1) -> Tensor:
         """The axes from `start` on as one."""
-        return movement.flatten(self, start=start)  # type: ignore[no-any-return]
+        return movement.flatten(self, start=start)
 
     def transpose(self, *order: Any) -> Tensor:
         """The axes in another order, reversed by default: `x.transpose(0, 2, 1)`."""
-        return movement.permute(self, order=_sequence(order) or None)  # type: ignore[no-any-return]
+        return movement.permute(self, order=_sequence(order) or None)
 
     @property
     def T(self) -> Tensor:
@@ -286,7 +286,7 @@ def _tensor(operator: Operator, name: str, value: Any) -> Tensor:
 
 def _pointwise(function: Pointwise, *values: Any) -> Tensor:
     try:
-        return function(*values)  # type: ignore[no-any-return]
+        return function(*values)
     except GraphcError as error:
         raise error.at(caller(), str(current.get())) from None
 

@@ -35,7 +35,7 @@ class FormulaNode(Expr):  # type: ignore[misc]
     is_commutative = True
 
     def __new__(cls, *args: Any) -> FormulaNode:
-        return Expr.__new__(cls, *[a if isinstance(a, sp.Basic) else sp.sympify(a) for a in args])  # type: ignore[no-any-return]
+        return Expr.__new__(cls, *[a if isinstance(a, sp.Basic) else sp.sympify(a) for a in args])
 
 
 class Read(FormulaNode):

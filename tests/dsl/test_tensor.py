@@ -69,7 +69,7 @@ def test_shape_and_dtype_are_known_at_once() -> None:
 
 
 def here() -> int:
-    return inspect.currentframe().f_back.f_lineno  # type: ignore[union-attr]
+    return inspect.currentframe().f_back.f_lineno
 
 
 def test_a_tensor_knows_the_line_that_built_it() -> None:
@@ -94,9 +94,9 @@ def test_shape_errors_name_the_line_and_the_layer() -> None:
 def test_a_tensor_is_immutable() -> None:
     x = input("x", (2,))
     with pytest.raises(GraphError, match="a tensor is immutable: its name cannot be set"):
-        x.name = "y"  # type: ignore[misc]
+        x.name = "y"
     with pytest.raises(GraphError, match="a tensor is immutable"):
-        (x + 1).note = 3  # type: ignore[attr-defined]
+        (x + 1).note = 3
 
 
 def test_a_tensor_has_no_value() -> None:
@@ -139,7 +139,7 @@ def test_inputs_are_checked() -> None:
     with pytest.raises(ShapeError, match=r"gc\.BATCH must be the first axis only"):
         input("x", (3, BATCH))
     with pytest.raises(ShapeError, match=r"extents must be positive integers or gc.BATCH, got \(None, 3\)"):
-        input("x", (None, 3))  # type: ignore[arg-type]
+        input("x", (None, 3))
     with pytest.raises(DTypeError, match="input x: dtype float16 is not supported"):
         input("x", (3,), "float16")
     with pytest.raises(GraphError, match="an input needs a name"):

@@ -18,7 +18,7 @@ from tests.conftest import Golden
 
 def text(*outputs: object) -> str:
     """The graph without the lines of this file, which move."""
-    lines = graph_text(trace(outputs).graph, formulas=True).splitlines()  # type: ignore[arg-type]
+    lines = graph_text(trace(outputs).graph, formulas=True).splitlines()
     places = [line.partition("   # ") for line in lines]
     return "\n".join(f"{code}   # {place.partition('  ')[2]}".rstrip(" #") for code, _, place in places) + "\n"
 
@@ -91,7 +91,7 @@ def test_names_of_parameters_must_differ() -> None:
 
 def test_outputs_must_be_tensors() -> None:
     with pytest.raises(GraphError, match="output 0 must be a tensor, got float"):
-        trace([1.0])  # type: ignore[list-item]
+        trace([1.0])
     with pytest.raises(GraphError, match="nothing to compute"):
         trace([])
 

@@ -111,7 +111,7 @@ def test_random_graphs(case: Case) -> None:
                 np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10 * max(1.0, float(np.abs(b).max())))
 
 
-def test_a_kernel_of_one_lane_in_loops(golden) -> None:  # type: ignore[no-untyped-def]
+def test_a_kernel_of_one_lane_in_loops(golden) -> None:
     """The loops of a dense layer on the plainest processor, before and after its lanes and registers."""
     x, w = gc.input("x", (gc.BATCH, 3), "float64"), Parameter("w", (4, 3), dtype="float64")
     history = lowered(trace(gc.tanh(gc.dense(x, w))).graph, GENERIC)

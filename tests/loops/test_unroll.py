@@ -30,7 +30,7 @@ def doubled(var: str) -> tuple[Statement, ...]:
     return Let("t", value), Store(Y, (variable(var),), Name("t", F64))
 
 
-def test_the_body_is_repeated_with_constant_indices_and_names_of_its_own(golden) -> None:  # type: ignore[no-untyped-def]
+def test_the_body_is_repeated_with_constant_indices_and_names_of_its_own(golden) -> None:
     before = function(For("i", constant(0), constant(6), doubled("i"), Mode.UNROLL, 2))
     after = unroll(before)
     assert run(before).tolist() == run(after).tolist() == [0, 0, 4, 0, 8, 0]

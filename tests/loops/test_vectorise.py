@@ -66,7 +66,7 @@ def test_a_partial_vector_at_the_end_of_a_buffer_is_masked() -> None:
     assert run(after)[8:].tolist() == [9, 10]
 
 
-def test_how_accesses_are_written(golden) -> None:  # type: ignore[no-untyped-def]
+def test_how_accesses_are_written(golden) -> None:
     assert "\n".join(f"# {name}\n{vectorise(vector(body))}" for name, body in BODIES.items()) == golden
 
 

@@ -66,7 +66,7 @@ def test_parameters_are_overwritten_after_their_last_reader_and_after_the_loss()
 
 def test_axes_with_names_of_the_loops_get_others() -> None:
     @gc.op
-    def contraction(X, W):  # type: ignore[no-untyped-def]
+    def contraction(X, W):
         n, k, i = gc.axes("N acc tile")
         return gc.Sum(X[n, i] * W[k, i], over=i)
 

@@ -19,11 +19,11 @@ from tests.schedule.build import training_stage
 
 
 @pytest.fixture(scope="module")
-def program():  # type: ignore[no-untyped-def]
+def program():
     return training_stage("assign_buffers")
 
 
-def test_the_batch_is_the_outermost_axis_of_every_memory(program) -> None:  # type: ignore[no-untyped-def]
+def test_the_batch_is_the_outermost_axis_of_every_memory(program) -> None:
     for memory in program.memories:
         shape = memory.layout.shape(memory.value.type)
         assert not any(isinstance(e, Batch) for e in shape[1:]), memory.name
@@ -37,7 +37,7 @@ def test_a_value_with_one_column_keeps_the_batch_outside() -> None:
         assert not any(isinstance(e, Batch) for e in memory.layout.shape(memory.value.type)[1:]), memory.name
 
 
-def test_memories_of_one_slot_are_never_alive_together(program) -> None:  # type: ignore[no-untyped-def]
+def test_memories_of_one_slot_are_never_alive_together(program) -> None:
     life: dict[str, tuple[int, int]] = {}
     for k, kernel in enumerate(program.kernels):
         for name in (*kernel.reads, *kernel.writes):
@@ -55,14 +55,14 @@ def test_memories_of_one_slot_are_never_alive_together(program) -> None:  # type
         assert all(a[1] < b[0] for a, b in itertools.pairwise(spans)), names
 
 
-def test_borders_keep_their_slot(program) -> None:  # type: ignore[no-untyped-def]
+def test_borders_keep_their_slot(program) -> None:
     bordered = [m for m in program.memories if m.layout.has_halo]
     assert bordered
     for memory in bordered:
         assert [m.name for m in program.memories if m.slot == memory.slot] == [memory.name]
 
 
-def test_sums_over_the_batch_are_cut_in_a_fixed_number_of_parts(program) -> None:  # type: ignore[no-untyped-def]
+def test_sums_over_the_batch_are_cut_in_a_fixed_number_of_parts(program) -> None:
     parts = [k for k in program.kernels if k.split]
     assert parts
     assert {k.axes[0].extent for k in parts} == {16}
@@ -122,7 +122,7 @@ def test_where_an_element_lies() -> None:
     assert not packed[1, :, :, 1:].any()
 
 
-def test_the_program_of_a_small_network(golden, program) -> None:  # type: ignore[no-untyped-def]
+def test_the_program_of_a_small_network(golden, program) -> None:
     # packing and slots depend on the processor's registers; what the kernels compute does not
     lines = [f"{k.name} {k.scope or '-'}: " + "; ".join(str(s.formula) for s in k.stages) for k in program.kernels]
     assert "\n".join(lines) + "\n" == golden
