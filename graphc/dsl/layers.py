@@ -24,10 +24,10 @@ import numpy.typing as npt
 from graphc.dsl.initialisers import Initialiser
 from graphc.dsl.parameter import Parameter
 from graphc.dsl.scope import Root, Scope, current, settle
-from graphc.dsl.tensor import Tensor, caller
+from graphc.dsl.tensor import Tensor, caller, declared
 from graphc.dsl.trace import ordered
 from graphc.errors import DataError, GraphError, ShapeError
-from graphc.types import DType, Extent, TensorType
+from graphc.types import DType, Extent, Location, TensorType
 
 _active: ContextVar[tuple[Layer, ...]] = ContextVar("graphc_layers", default=())
 
@@ -39,11 +39,13 @@ class Layer:
     _parameters: dict[str, Parameter]
     _inline: dict[str, Layer]
     _root: Root | None
+    _declared: Location | None
 
     def __new__(cls, *_: Any, **__: Any) -> Layer:
         # made here, so that subclasses need not call the constructor of the base
         layer = super().__new__(cls)
         layer.name, layer._parameters, layer._inline, layer._root = None, {}, {}, None
+        layer._declared = caller() if cls.__module__.startswith("graphc.dsl") else None
         return layer
 
     def __init__(self, name: str | None = None) -> None:
@@ -57,10 +59,11 @@ class Layer:
         """`forward` within the scope of this layer."""
         stack = _active.get()
         scope = current.get().child(stack[-1]._name_of(self)) if stack else self._outermost(inputs)
-        active, place = _active.set((*stack, self)), current.set(scope)
+        active, place, line = _active.set((*stack, self)), current.set(scope), declared.set(self._declared)
         try:
             return self.forward(*inputs, **options)
         finally:
+            declared.reset(line)
             current.reset(place)
             _active.reset(active)
 

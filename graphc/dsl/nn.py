@@ -205,6 +205,7 @@ class Function(Layer):
 
     def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
         self.name, self.function = name, function
+        self._declared = None  # what it builds belongs to the lines of the function
 
     def forward(self, *inputs: Any) -> Any:
         return self.function(*inputs)

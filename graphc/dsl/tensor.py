@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextvars import ContextVar
 from os import sep
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,11 +24,22 @@ from graphc.types import BATCH, Batch, DType, Extent, Location, TensorType
 PACKAGE = f"{Path(__file__).parents[1]}{sep}"
 
 
+MODELS = str(Path(PACKAGE, "models"))
+"""The ready-made models are written as users write theirs: their lines count as the user's."""
+
+declared: ContextVar[Location | None] = ContextVar("graphc_declared", default=None)
+"""Where the layer of the catalogue that is being called was declared: what it builds belongs to that line."""
+
+
 def caller() -> Location | None:
-    """The innermost line outside of this package."""
+    """The line that declared the layer that is being called, or the innermost line outside of this package."""
+    place = declared.get()
+    if place is not None:
+        return place
     frame = sys._getframe(1)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
+        file = frame.f_code.co_filename
+        if file.startswith(MODELS) or not file.startswith(PACKAGE):
             return Location(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None

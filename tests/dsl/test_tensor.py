@@ -81,8 +81,7 @@ def test_a_tensor_knows_the_line_that_built_it() -> None:
 
 
 def test_shape_errors_name_the_line_and_the_layer() -> None:
-    model = nn.Sequential({"features": nn.Sequential({"conv1": nn.Conv2d(6, 5)})})
-    line = here() + 2
+    model, line = nn.Sequential({"features": nn.Sequential({"conv1": nn.Conv2d(6, 5)})}), here()
     with pytest.raises(ShapeError) as caught:
         model(input("x", (BATCH, 1, 4, 4)))
     assert str(caught.value) == (
