@@ -17,7 +17,7 @@ from graphc.codegen.writer import RegisterArray, Writer
 from graphc.errors import LoweringError
 from graphc.loops.expressions import REDUCTIONS, Binary
 from graphc.loops.index import bounds
-from graphc.loops.ir import Accumulate, Assign, Bind, Condition, Declare, For, If, Let, Mode, Statement, Store
+from graphc.loops.ir import Accumulate, Assign, Bind, Condition, Declare, For, If, Let, Mode, Prefetch, Statement, Store
 
 
 def body(writer: Writer, statements: Sequence[Statement]) -> None:
@@ -28,6 +28,9 @@ def body(writer: Writer, statements: Sequence[Statement]) -> None:
                 _accumulate(writer, statement)
             case Store():
                 _store(writer, statement)
+            case Prefetch(buffer, index):
+                arguments = f"ptr {address(writer, buffer, index)}", "i32 1", "i32 3", "i32 1"
+                writer.line(writer.intrinsic("llvm.prefetch.p0", "void", *arguments))
             case Bind(var, index):
                 writer.scopes[-1].variables[var] = integer(writer, index)
                 writer.ranges[var] = bounds(index, writer.ranges)

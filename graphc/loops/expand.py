@@ -27,7 +27,7 @@ from graphc.loops.expressions import (
     Splat,
     Unary,
 )
-from graphc.loops.ir import Accumulate, Assign, Bind, Declare, For, Function, If, Let, Statement, Store
+from graphc.loops.ir import Accumulate, Assign, Bind, Declare, For, Function, If, Let, Prefetch, Statement, Store
 from graphc.loops.minimax import EXACT
 from graphc.loops.term import Term
 
@@ -102,7 +102,7 @@ def _body(body: tuple[Statement, ...], names: _Names) -> tuple[Statement, ...]:
                 new = replace(s, value=_expression(value, bindings))
             case Declare(initial=initial):
                 new = replace(s, initial=_expression(initial, bindings))
-            case Bind():
+            case Bind() | Prefetch():
                 new = s
         result += (*bindings.lets, new)
     return tuple(result)

@@ -55,6 +55,7 @@ from graphc.loops.ir import (
     If,
     Let,
     Mode,
+    Prefetch,
     Statement,
     Step,
     Store,
@@ -157,6 +158,8 @@ def _run(body: tuple[Statement, ...], frame: Frame) -> None:
                 frame.variables[var] = evaluate_index(index, frame)
             case Store(buffer, index, value, active):
                 _store(buffer, index, value, active, frame)
+            case Prefetch():
+                pass
             case Declare(array, shape, dtype, initial, lanes):
                 storage = np.empty((*shape, lanes) if lanes > 1 else shape, _numpy(dtype))
                 storage[...] = evaluate(initial, frame)

@@ -6,6 +6,7 @@
              | Let(name, value)                                           visible to the end of the enclosing body
              | Bind(var, index)                                           an index variable with one value
              | Store(buffer, index, value, active)
+             | Prefetch(buffer, index)
              | Declare(array, shape, dtype, lanes, initial)               an array of registers
              | Assign(array, index, value)
              | Accumulate(array, index, reduction, value)                 array[index] = reduction(array[index], value)
@@ -93,6 +94,14 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefetch:
+    """The line of an element that will be read and written soon is wanted in the first cache. No effect on values."""
+
+    buffer: Buffer
+    index: tuple[Index, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Declare:
     array: str
     shape: tuple[int, ...]
@@ -116,7 +125,7 @@ class Accumulate:
     value: Expression
 
 
-Statement = Union[For, If, Let, Bind, Store, Declare, Assign, Accumulate]
+Statement = Union[For, If, Let, Bind, Store, Prefetch, Declare, Assign, Accumulate]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from graphc.loops.access import buffer_of
-from graphc.loops.expressions import Buffer, Expression, Load
-from graphc.loops.ir import Barrier, Call, Function, Guard, Statement, Step, Store
-from graphc.loops.rewrite import Rewriter, all_bound_names, let_names
+from graphc.loops.ir import Barrier, Call, Function, Guard, Step
+from graphc.loops.rewrite import BufferRenamer, all_bound_names, let_names
 from graphc.schedule.program import Program
 
 
@@ -47,7 +46,7 @@ def canonical(function: Function, name: str) -> Function:
     values = tuple(dict.fromkeys(let_names(function.body)))
     bound = set(all_bound_names(function.body)) - set(values)
     buffers = _numbered("b", [b.name for b in function.buffers], bound)
-    renamer = _Renamer(buffers, _numbered("v", values, bound))
+    renamer = BufferRenamer(buffers, _numbered("v", values, bound))
     renamed = tuple(replace(b, name=buffers[b.name]) for b in function.buffers)
     return Function(name, renamed, renamer.statements(function.body), function.scope)
 
@@ -57,22 +56,3 @@ def _numbered(prefix: str, names: Sequence[str], taken: set[str]) -> dict[str, s
     while taken & {f"{prefix}{k}" for k in range(len(names))}:
         prefix += "_"
     return {name: f"{prefix}{k}" for k, name in enumerate(names)}
-
-
-class _Renamer(Rewriter):
-    """Renames buffers on the way."""
-
-    def __init__(self, buffers: dict[str, str], values: dict[str, str]) -> None:
-        super().__init__(lambda index: index.with_buffers(buffers), values)
-        self.buffers = buffers
-
-    def moved(self, buffer: Buffer) -> Buffer:
-        return replace(buffer, name=self.buffers[buffer.name])
-
-    def _expression(self, e: Expression) -> Expression:
-        e = super()._expression(e)
-        return replace(e, buffer=self.moved(e.buffer)) if isinstance(e, Load) else e
-
-    def statement(self, s: Statement) -> Statement:
-        s = super().statement(s)
-        return replace(s, buffer=self.moved(s.buffer)) if isinstance(s, Store) else s

@@ -21,7 +21,20 @@ from graphc.loops.clip import ReductionLoop, reduction_loops
 from graphc.loops.expressions import Binary, Cast, Compare, Const, Expression, Fold, Load, Name, Select, Unary
 from graphc.loops.freeze import Scope, freeze, freeze_test
 from graphc.loops.index import UNBOUNDED, Element, Index, Range, constant, minimum, quotient, variable
-from graphc.loops.ir import Accumulate, Bind, Condition, Declare, For, Function, If, Let, Mode, Statement, Store
+from graphc.loops.ir import (
+    Accumulate,
+    Bind,
+    Condition,
+    Declare,
+    For,
+    Function,
+    If,
+    Let,
+    Mode,
+    Prefetch,
+    Statement,
+    Store,
+)
 from graphc.loops.nests import Nest, nests
 from graphc.loops.rewrite import substitute
 from graphc.loops.tiles import ACCUMULATOR, TileShape, outer_loops
@@ -162,8 +175,17 @@ class _NestLowering:
         tiled_row = row if rows > 1 else None
         tile = TileShape(out_lane, lanes if out_lane else 1, vectors, tiled_row, rows, depth, active)
         body = self._reduction(tile, lane, lanes, mapping, known) if self.first.reduction else ()
-        body = (*head, *body, *self._epilogue(tile, lanes, mapping, known))
+        body = (*head, *self._prefetches(tile, mapping, known), *body, *self._epilogue(tile, lanes, mapping, known))
         return (outer_loops(self._order_outer(outer, out_lane), body),)
+
+    def _prefetches(self, tile: TileShape, mapping: dict[str, Index], known: dict[str, Range]) -> tuple[Statement, ...]:
+        """What is updated in place after a reduction is fetched before it: a pass over the weights waits for memory."""
+        if self.first.reduction is None:
+            return ()
+        logical = tuple(self.nest.env.get(a.name, variable(a.name)) for a in self.first.axes)
+        updated = [self.memories[m] for s, m in self.kernel.stores if m != s]
+        wanted = [Prefetch(buffer_of(m), physical(m.layout, logical, known)) for m in updated]
+        return tile.wrap(substitute(tuple(wanted), mapping, known)) if wanted else ()
 
     def _order_outer(self, outer: list[tuple[str, Index]], lane: str | None) -> list[tuple[str, Index]]:
         """Blocks of a large packed operand go outside, so that each is read from memory once."""

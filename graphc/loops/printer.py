@@ -51,6 +51,7 @@ from graphc.loops.ir import (
     If,
     Let,
     Mode,
+    Prefetch,
     Statement,
     Step,
     Store,
@@ -224,6 +225,8 @@ def statement_head(s: Statement) -> str:
         case Store(_, _, value, active):
             masked = "" if active is None else f" active {active}"
             return f"store {_store_place(s)}{masked} = {expression_text(value)}"
+        case Prefetch(buffer, index):
+            return f"prefetch {_place(buffer.name, index)}"
         case Declare(array, shape, dtype, initial, lanes):
             extents = f"[{','.join(map(str, shape))}]" if shape else ""
             return f"{array}: {type_text(dtype, lanes)}{extents} = {expression_text(initial)}"

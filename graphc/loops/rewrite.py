@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from graphc.loops.expressions import (
     Binary,
     Bitcast,
+    Buffer,
     Cast,
     Cell,
     Compare,
@@ -26,7 +27,7 @@ from graphc.loops.expressions import (
     Unary,
 )
 from graphc.loops.index import Index, Range
-from graphc.loops.ir import Accumulate, Assign, Bind, Condition, Declare, For, If, Let, Statement, Store
+from graphc.loops.ir import Accumulate, Assign, Bind, Condition, Declare, For, If, Let, Prefetch, Statement, Store
 
 OnIndex = Callable[[Index], Index]
 
@@ -108,12 +109,34 @@ class Rewriter:
                 return Bind(var, self.index(index))
             case Store(buffer, index, value, active):
                 return Store(buffer, self.indices(index), go(value), self.optional(active))
+            case Prefetch(buffer, index):
+                return Prefetch(buffer, self.indices(index))
             case Declare(array, shape, dtype, initial, lanes):
                 return Declare(self.names.get(array, array), shape, dtype, go(initial), lanes)
             case Assign(array, index, value):
                 return Assign(self.names.get(array, array), self.indices(index), go(value))
             case Accumulate(array, index, reduction, value):
                 return Accumulate(self.names.get(array, array), self.indices(index), reduction, go(value))
+
+
+class BufferRenamer(Rewriter):
+    """Gives buffers, and values, other names."""
+
+    def __init__(self, buffers: Mapping[str, str], values: Mapping[str, str] | None = None) -> None:
+        super().__init__(lambda index: index.with_buffers(buffers), values or {})
+        self.buffers = buffers
+
+    def renamed(self, buffer: Buffer) -> Buffer:
+        """A buffer under its new name."""
+        return replace(buffer, name=self.buffers[buffer.name])
+
+    def _expression(self, e: Expression) -> Expression:
+        e = super()._expression(e)
+        return replace(e, buffer=self.renamed(e.buffer)) if isinstance(e, Load) else e
+
+    def statement(self, s: Statement) -> Statement:
+        s = super().statement(s)
+        return replace(s, buffer=self.renamed(s.buffer)) if isinstance(s, Store | Prefetch) else s
 
 
 def substitute(

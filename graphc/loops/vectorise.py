@@ -34,7 +34,21 @@ from graphc.loops.expressions import (
     Unary,
 )
 from graphc.loops.index import UNBOUNDED, Index, Range, bounds, constant, minimum
-from graphc.loops.ir import Accumulate, Assign, Bind, Condition, Declare, For, Function, If, Let, Mode, Statement, Store
+from graphc.loops.ir import (
+    Accumulate,
+    Assign,
+    Bind,
+    Condition,
+    Declare,
+    For,
+    Function,
+    If,
+    Let,
+    Mode,
+    Prefetch,
+    Statement,
+    Store,
+)
 from graphc.loops.rewrite import Rewriter
 from graphc.types import DType
 
@@ -147,6 +161,8 @@ class _Lanes:
                     result += self.store(buffer, index, self.expression(value), exact is not None)
                 case Bind():
                     result.append(s)
+                case Prefetch(buffer, index):
+                    result.append(Prefetch(buffer, tuple(self.at(i, 0) for i in index)))
                 case _:
                     raise AssertionError(f"{type(s).__name__} inside a vector loop")
         return result

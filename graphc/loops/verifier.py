@@ -24,6 +24,7 @@ from graphc.loops.ir import (
     If,
     Let,
     Mode,
+    Prefetch,
     Statement,
     Step,
     Store,
@@ -93,6 +94,8 @@ def _verify_statement(s: Statement, scope: Scope) -> None:
             dtype, _ = expression_type(value, scope)
             scope.require(dtype is buffer.dtype, f"expected {buffer.dtype.short}, got {dtype.short}")
             scope.require(bool(index) or value.lanes == 1, f"expected one lane, got {value.lanes}")
+        case Prefetch(buffer, index):
+            verify_access(buffer, index, None, scope)
         case Declare(array, shape, dtype, initial, lanes):
             same_type((dtype, lanes), expression_type(initial, scope), "initial value", scope)
             scope.require(all(e > 0 for e in shape), f"expected positive extents, got {list(shape)}")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from graphc.errors import GraphError
 from graphc.graph.ir import Graph
-from graphc.loops.expressions import Buffer, Expression, Load
-from graphc.loops.ir import Call, Function, Statement, Step, Store
-from graphc.loops.rewrite import Rewriter
+from graphc.loops.ir import Call, Function, Step
+from graphc.loops.rewrite import BufferRenamer
 from graphc.schedule.program import Program
 
 
@@ -77,25 +75,6 @@ def functions_of(step: Step, wanted: str | None) -> tuple[tuple[Function, tuple[
 def applied(function: Function, call: Call) -> Function:
     """The function with its buffers under the names that a call passes, and the scope of the call."""
     names = {b.name: actual for b, actual in zip(function.buffers, call.buffers, strict=True)}
-    renamer = _Renamer(names)
-    buffers = tuple(renamer.buffer(b) for b in function.buffers)
+    renamer = BufferRenamer(names)
+    buffers = tuple(renamer.renamed(b) for b in function.buffers)
     return Function(function.name, buffers, renamer.statements(function.body), call.scope)
-
-
-class _Renamer(Rewriter):
-    """Gives buffers other names."""
-
-    def __init__(self, buffers: dict[str, str]) -> None:
-        super().__init__(lambda index: index.with_buffers(buffers))
-        self.buffers = buffers
-
-    def buffer(self, buffer: Buffer) -> Buffer:
-        return replace(buffer, name=self.buffers[buffer.name])
-
-    def _expression(self, e: Expression) -> Expression:
-        e = super()._expression(e)
-        return replace(e, buffer=self.buffer(e.buffer)) if isinstance(e, Load) else e
-
-    def statement(self, s: Statement) -> Statement:
-        s = super().statement(s)
-        return replace(s, buffer=self.buffer(s.buffer)) if isinstance(s, Store) else s
