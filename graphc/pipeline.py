@@ -262,7 +262,7 @@ def _compile(
     observers: Sequence[Observer], stop_after: str | None,
 ) -> Any:  # fmt: skip
     history = History()
-    dumps: tuple[Dump, ...] = dump_from_environment()
+    dumps: tuple[Dump, ...] = dump_from_environment(path)
     history.after("trace", None, traced.graph, perf_counter() - start, ())
     for dump in dumps:
         dump.after("trace", None, traced.graph, perf_counter() - start, ())

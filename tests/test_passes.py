@@ -65,7 +65,7 @@ def test_remarks_without_a_runner_are_dropped() -> None:
 
 def test_each_stage_becomes_a_numbered_file(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GRAPHC_DUMP", str(tmp_path / "stages"))
-    (dump,) = dump_from_environment()
+    (dump,) = dump_from_environment("training")
 
     def body(b, x):
         b.apply(softmax, (x,))
@@ -85,7 +85,13 @@ def test_each_stage_becomes_a_numbered_file(tmp_path, monkeypatch) -> None:
 
 def test_no_dump_unless_asked_for(monkeypatch, tmp_path) -> None:
     monkeypatch.delenv("GRAPHC_DUMP", raising=False)
-    assert dump_from_environment() == ()
+    assert dump_from_environment("training") == ()
     dump = Dump(tmp_path)
     assert dump.write("emit", "ll", "define void @step()").read_text(encoding="utf-8").endswith("()\n")
     assert dump.written == [tmp_path / "00-emit.ll"]
+
+
+def test_later_programs_are_dumped_below_the_first(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRAPHC_DUMP", str(tmp_path))
+    folders = [dump_from_environment(path)[0].directory for path in ("training", "inference", "inference")]
+    assert folders == [tmp_path, tmp_path / "2-inference", tmp_path / "3-inference"]

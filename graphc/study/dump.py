@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,18 @@ def program_text(program: Any) -> str:
     return str(program)
 
 
-def dump_from_environment() -> tuple[Dump, ...]:
-    """The dump that the environment asks for: none, unless GRAPHC_DUMP names a directory."""
+_programs: Counter[str] = Counter()
+"""How many programs this process has written into each directory."""
+
+
+def dump_from_environment(path: str) -> tuple[Dump, ...]:
+    """The dump that the environment asks for: none, unless GRAPHC_DUMP names a directory.
+
+    The first program of a process is written into the directory itself, later ones below it: `2-inference`.
+    """
     directory = os.environ.get(VARIABLE)
-    return (Dump(directory),) if directory else ()
+    if not directory:
+        return ()
+    _programs[directory] += 1
+    number = _programs[directory]
+    return (Dump(directory if number == 1 else Path(directory, f"{number}-{path}")),)

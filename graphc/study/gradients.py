@@ -94,7 +94,7 @@ def compile_derivative(
         Named("copy_leaves", _copy_leaves),
         *lowering_passes(target),
     )
-    dumps = dump_from_environment()
+    dumps = dump_from_environment("gradients")
     observers: tuple[Observer, ...] = (history, *dumps)
     for observer in observers:
         observer.after("trace", None, traced.graph, 0.0, ())
