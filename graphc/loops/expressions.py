@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Union
@@ -117,6 +118,8 @@ UNARY = frozenset(["neg", "abs", "sqrt", "rint", "floor", "not", *ELEMENTARY])
 BINARY = frozenset(["add", "sub", "mul", "div", "min", "max", "pow", "copysign", "and", "or", "shl", "ashr"])
 COMPARISONS = frozenset(["lt", "le", "eq"])
 REDUCTIONS = {"sum": "add", "max": "max", "min": "min", "prod": "mul"}
+NEUTRAL = {"sum": 0.0, "max": -math.inf, "min": math.inf, "prod": 1.0}
+"""What a reduction starts from."""
 
 
 class _TypeOfX:

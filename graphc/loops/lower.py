@@ -12,13 +12,12 @@ The same skeleton serves contractions, pooling, reductions and pointwise kernels
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from graphc.loops.access import buffer_of, load, physical
 from graphc.loops.clip import ReductionLoop, reduction_loops
-from graphc.loops.expressions import Binary, Cast, Compare, Const, Expression, Fold, Load, Name, Select, Unary
+from graphc.loops.expressions import NEUTRAL, Binary, Cast, Compare, Const, Expression, Fold, Load, Name, Select, Unary
 from graphc.loops.freeze import Scope, freeze, freeze_test
 from graphc.loops.index import UNBOUNDED, Element, Index, Range, constant, minimum, quotient, variable
 from graphc.loops.ir import (
@@ -43,8 +42,6 @@ from graphc.schedule.program import Kernel, Memory
 from graphc.schedule.tiling import Tile, choose_tile, depth_for, vectors_of
 from graphc.target import Target
 from graphc.types import Batch, DType, Extent
-
-NEUTRAL = {"sum": 0.0, "max": -math.inf, "min": math.inf, "prod": 1.0}
 
 
 def lower(kernel: Kernel, memories: Mapping[str, Memory], target: Target) -> Function:

@@ -6,7 +6,9 @@ the iteration number appended.
 
 from __future__ import annotations
 
-from graphc.loops.index import constant
+from functools import partial
+
+from graphc.loops.index import Index, constant
 from graphc.loops.ir import For, Function, If, Mode, Statement
 from graphc.loops.rewrite import Rewriter, bound_names
 
@@ -28,7 +30,7 @@ def _unroll(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
                 for k in iterations:
                     renamed = {n: f"{n}_{k}" for n in names} if len(iterations) > 1 else {}
                     at = {var: constant(k)}
-                    result += Rewriter(lambda i, at=at: i.substitute(at), renamed).statements(inner)  # type: ignore[misc]
+                    result += Rewriter(partial(Index.substitute, mapping=at), renamed).statements(inner)
             case For(var, start, stop, inner, mode, step, active):
                 result.append(For(var, start, stop, _unroll(inner), mode, step, active))
             case If(conditions, inner):

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from graphc.loops.expressions import (
+    NEUTRAL,
     Binary,
     Bitcast,
     Buffer,
@@ -51,8 +53,6 @@ from graphc.loops.ir import (
 )
 from graphc.loops.rewrite import Rewriter
 from graphc.types import DType
-
-NEUTRAL = {"sum": 0.0, "max": float("-inf"), "min": float("inf"), "prod": 1.0}
 
 
 def vectorise(function: Function) -> Function:
@@ -237,7 +237,7 @@ class _Lanes:
             at = constant(lane)
             if self.active is not None:
                 at = minimum(at, self.active - 1, self.ranges)
-            rewriter = Rewriter(lambda i, at=at: i.substitute({self.var: at}, self.ranges))  # type: ignore[misc]
+            rewriter = Rewriter(partial(Index.substitute, mapping={self.var: at}, ranges=self.ranges))
             items.append(rewriter.expression(e))
         return Pack(tuple(items))
 

@@ -16,7 +16,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, update_wrapper
-from typing import Any, Protocol, overload
+from typing import Any, overload
 
 import sympy as sp
 from sympy.core.expr import Expr
@@ -75,12 +75,6 @@ class Sample:
     tensors: tuple[Any, ...]
     attributes: dict[str, Any] = field(default_factory=dict, hash=False)
     domain: tuple[float, float] = (-2.0, 2.0)
-
-
-class Applicable(Protocol):
-    """What an operator can be applied to: a tensor of the DSL, or anything that evaluates formulas."""
-
-    def __graphc_apply__(self, operator: Operator, tensors: tuple[Any, ...], attributes: dict[str, Any]) -> Any: ...
 
 
 # --------------------------------------------------------------------------------------------- the operator

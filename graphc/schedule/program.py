@@ -9,7 +9,7 @@ Layout(order, halo, last, block)              axis order, zero border, padded or
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from graphc.graph.ir import Value
 from graphc.ops.formula import Axis, Formula
@@ -126,10 +126,6 @@ class Kernel:
     def writes(self) -> tuple[str, ...]:
         """The memories that are written."""
         return tuple(m for _, m in self.stores)
-
-    def remarked(self, text: str) -> Kernel:
-        """The same kernel with one more remark."""
-        return replace(self, remarks=(*self.remarks, text))
 
 
 @dataclass(frozen=True, slots=True)
