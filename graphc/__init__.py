@@ -26,6 +26,7 @@ from graphc.ops.notation import Max, Min, Sum, axes, axis, extent
 from graphc.ops.operator import OPERATORS, Sample, op
 from graphc.pipeline import compile_inference, compile_training
 from graphc.study.check import check_gradients, compile_gradients
+from graphc.train.data import shuffled
 from graphc.train.optimisers import SGD, Adam, AdamW, Momentum
 from graphc.train.trainer import Model
 from graphc.types import BATCH, DType
@@ -71,5 +72,5 @@ __all__ = [
             "initialisers",
         ]
     ),
-    *(["input", "models", "nn", "op", "scalars", "seed", "trace"]),
+    *(["input", "models", "nn", "op", "scalars", "seed", "shuffled", "trace"]),
 ]

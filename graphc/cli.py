@@ -155,6 +155,24 @@ def explain(model: str, inference: bool, data: str, optimizer: str, lr: float | 
 
 @cli.command()
 @click.argument("model")
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images in the batch.")
+@click.option("--repeats", type=click.IntRange(1), default=20, show_default=True, help="Steps at least.")
+@click.option("--top", type=click.IntRange(1), help="Only so many kernels and layers.")
+@click.option("--inference", is_flag=True, help="The inference program instead of the training step.")
+@_data
+@_update
+@_threads
+def profile(
+    model: str, batch: int, repeats: int, top: int | None, inference: bool, data: str, optimizer: str,
+    lr: float | None, threads: int | None,
+) -> None:  # fmt: skip
+    """Measure every kernel of MODEL in real steps on random images, beside what is predicted for it."""
+    program = _compiled(model, data, inference, _optimiser(optimizer, lr), threads)
+    click.echo(program.profile(repeats=repeats, **program.noise(batch)).text(top))
+
+
+@cli.command()
+@click.argument("model")
 @click.option("--samples", type=click.IntRange(1), default=3, show_default=True, help="Images in the batch.")
 @_data
 @_seed
@@ -182,6 +200,26 @@ def check(context: click.Context, model: str, samples: int, data: str, seed: int
 
 
 @cli.command()
+@click.argument("functions", nargs=-1)
+@click.option(
+    "--stride", type=click.IntRange(1), default=1009, show_default=True,
+    help="Take every n-th of the 2^32 float32 numbers; 1 takes all, a minute or two for each function.",
+)  # fmt: skip
+@click.pass_context
+def accuracy(context: click.Context, functions: tuple[str, ...], stride: int) -> None:
+    """Compare compiled scalar FUNCTIONS (all unless given) with the true values.
+
+    The exit code is 1 if a result is NaN, infinite or of the wrong sign where it must not be.
+    """
+    from graphc.study.accuracy import SUBJECTS, report, sweep
+
+    rows = [sweep(name, stride) for name in functions or SUBJECTS]
+    click.echo(report(rows))
+    if any(row.wrong for row in rows):
+        context.exit(1)
+
+
+@cli.command()
 def env() -> None:
     """Print versions, processor and threads: what a bug report should hold."""
     import platform
@@ -202,6 +240,51 @@ def env() -> None:
     }
     for name, value in rows.items():
         click.echo(f"{name:<10} {value}")
+
+
+@cli.group()
+def cache() -> None:
+    """The compiled code that is kept between runs.
+
+    GRAPHC_CACHE=0 turns it off, GRAPHC_CACHE_DIR and GRAPHC_CACHE_MB say where it is and how large it may become.
+    """
+
+
+@cache.command("path")
+def cache_path() -> None:
+    """Print the directory."""
+    from graphc.runtime.cache import cache_directory
+
+    click.echo(cache_directory())
+
+
+@cache.command("ls")
+def cache_ls() -> None:
+    """List what is kept, the last used first."""
+    from datetime import datetime
+
+    from graphc.runtime.cache import open_cache
+
+    opened = open_cache()
+    entries = opened.entries()
+    for entry in entries:
+        used = datetime.fromtimestamp(entry.used).isoformat(" ", "seconds")
+        click.echo(f"{used}  {entry.size:>10,}  {entry.kind:<8} {entry.path.name[:12]}")
+    if opened.problem or opened.directory is None:
+        click.echo(f"not in use: {opened.problem or 'GRAPHC_CACHE turns it off'}")
+    else:
+        kept = "entry" if len(entries) == 1 else "entries"
+        size = sum(e.size for e in entries)
+        click.echo(f"{len(entries):,} {kept}, {size:,} of {opened.limit:,} bytes, in {opened.directory}")
+
+
+@cache.command("clear")
+def cache_clear() -> None:
+    """Remove everything that is kept."""
+    from graphc.runtime.cache import Cache, cache_directory
+
+    removed = Cache(cache_directory()).clear()
+    click.echo(f"removed {removed:,} {'entry' if removed == 1 else 'entries'}")
 
 
 # -------------------------------------------------------------------------------------------------- pieces

@@ -35,10 +35,15 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A pass under a name of its own: a function with options bound, or a crossing between languages."""
+    """A pass under a name of its own: a function with options bound, or a crossing between languages.
+
+    Two passes of one name whose functions captured equal things do the same. Where that cannot be told, `same` says
+    it: a function of the first program of a pipeline, whose results are equal only if the passes do the same.
+    """
 
     name: str
     apply: Callable[[Any], Any]
+    same: Callable[[Any], Any] | None = None
 
     def __call__(self, ir: Any) -> Any:
         return self.apply(ir)
@@ -129,3 +134,8 @@ class History:
             if record.stage == stage:
                 return record.after
         raise KeyError(f"no stage {stage}; there are {', '.join(dict.fromkeys(r.stage for r in self.records))}")
+
+
+def last(history: History, language: type[IR]) -> IR:
+    """The last program that was of a language."""
+    return next(r.after for r in reversed(history.records) if isinstance(r.after, language))

@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import Any
 
 from graphc.autodiff.backward import gradients
+from graphc.build import build
 from graphc.codegen.llvm import emit
 from graphc.codegen.target import host
 from graphc.dsl.tensor import Tensor
@@ -25,14 +26,20 @@ from graphc.dsl.trace import Traced, trace
 from graphc.errors import GraphError
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Value
+from graphc.graph.passes.apply_winograd import Policy, apply_winograd
 from graphc.graph.passes.canonicalise import canonicalise
 from graphc.graph.passes.eliminate_common_subexpressions import eliminate_common_subexpressions
 from graphc.graph.passes.eliminate_dead_code import eliminate_dead_code
 from graphc.graph.passes.fold_constants import fold_constants
+from graphc.graph.passes.hoist_invariants import hoist_invariants
+from graphc.graph.passes.read_through_selections import read_through_selections
+from graphc.graph.passes.recompute import recompute
 from graphc.graph.passes.shift_exponential_sums import shift_exponential_sums
 from graphc.graph.passes.specialise_for_inference import specialise_for_inference
 from graphc.graph.passes.stabilise_composites import stabilise_composites
 from graphc.graph.verifier import verify as verify_graph
+from graphc.loops.borders import clear_border
+from graphc.loops.chains import lower_chain
 from graphc.loops.expand import expand_transcendentals
 from graphc.loops.ir import Function, Step
 from graphc.loops.link import link
@@ -41,19 +48,19 @@ from graphc.loops.unroll import unroll
 from graphc.loops.vectorise import vectorise
 from graphc.loops.verifier import verify as verify_loops
 from graphc.ops.operator import Operator
-from graphc.passes import History, Named, Observer, run
+from graphc.passes import Named, Observer, run
 from graphc.programs import InferenceProgram, TrainingProgram
-from graphc.runtime.executable import Executable
 from graphc.runtime.inputs import scalar_names
-from graphc.runtime.jit import compile_ir
 from graphc.runtime.threads import default_threads
 from graphc.schedule.buffers import assign_buffers
-from graphc.schedule.fuse import fuse, with_own_names
+from graphc.schedule.chains import RUN, form_chains
+from graphc.schedule.fuse import fuse, value_name, with_own_names
 from graphc.schedule.layout import plan_layouts
-from graphc.schedule.program import Program
+from graphc.schedule.program import Kernel, Program
 from graphc.schedule.split import split_reductions
+from graphc.schedule.stack import stack_sums
 from graphc.study.compiled import Compiled
-from graphc.study.dump import Dump, dump_from_environment
+from graphc.study.dump import dump_from_environment
 from graphc.target import Target
 from graphc.train.optimisers import SGD, Optimizer
 from graphc.types import TensorType
@@ -70,33 +77,47 @@ SIMPLE = (
 )
 
 
-def training_passes(optimizer: Optimizer, trainable: Sequence[str], target: Target) -> tuple[Named, ...]:
+def training_passes(
+    optimizer: Optimizer, trainable: Sequence[str], target: Target, winograd: Policy = "auto"
+) -> tuple[Named, ...]:
     """The stages of TRAINING: forward, backward and update as one step."""
     return (
         *map(_named, STABLE),
         *map(_named, SIMPLE),
         Named("differentiate", lambda graph: differentiate(graph, trainable)),
-        Named("update", lambda graph: update(graph, optimizer, trainable)),
+        Named(
+            "update",
+            lambda graph: update(graph, optimizer, trainable),
+            lambda graph: _updates_alone(graph, optimizer, trainable),
+        ),
         *[Named(f"{p.__name__}_again", p) for p in (*STABLE, *SIMPLE)],
-        *lowering_passes(target),
+        *lowering_passes(target, winograd, (Named("recompute", recompute),)),
     )
 
 
-def inference_passes(target: Target) -> tuple[Named, ...]:
+def inference_passes(target: Target, winograd: Policy = "auto") -> tuple[Named, ...]:
     """The stages of INFERENCE: no gradient, nothing saved for one, constants folded."""
     return (
         *map(_named, STABLE),
         Named("specialise_for_inference", specialise_for_inference),
         *map(_named, SIMPLE),
-        *lowering_passes(target),
+        *lowering_passes(target, winograd),
     )
 
 
-def lowering_passes(target: Target) -> tuple[Named, ...]:
-    """From a Graph to LLVM IR: the same for both."""
+def lowering_passes(
+    target: Target, winograd: Policy = "auto", with_backward: Sequence[Named] = ()
+) -> tuple[Named, ...]:
+    """From a Graph to LLVM IR: the same for both, but for the passes `with_backward`."""
     return (
+        Named("apply_winograd", lambda graph: apply_winograd(graph, target, winograd, RUN)),
+        Named("read_through_selections", read_through_selections),
+        Named("hoist_invariants", hoist_invariants),
+        *with_backward,
         Named("fuse", _Scheduled.of),
+        Named("form_chains", lambda s: s.then(form_chains(s.kernels, s.lasting, target))),
         Named("split_reductions", lambda s: s.then(split_reductions(s.kernels))),
+        Named("stack_sums", lambda s: s.then(stack_sums(s.kernels))),
         Named("plan_layouts", lambda s: plan_layouts(s.graph, s.kernels, target)),
         Named("assign_buffers", assign_buffers),
         Named("lower", lambda program: _lower(program, target)),
@@ -137,7 +158,14 @@ def update(graph: Graph, optimizer: Optimizer, trainable: Sequence[str]) -> Grap
         new, new_state = optimizer.update(apply, parameter, gradient, state, scalars)
         updates.append((parameter, new))
         updates += [(state[s], new_state[s]) for s in optimizer.slots]
-    return builder.graph(kept, updates)
+    return builder.graph(kept, (*graph.updates, *updates))
+
+
+def _updates_alone(graph: Graph, optimizer: Optimizer, trainable: Sequence[str]) -> Graph:
+    """The updates for gradients that are inputs: what an optimiser does, without derivatives."""
+    builder = Builder(graph)
+    pretended = [builder.input(f"gradient of {p.name}", p.type) for p in _parameters(graph, trainable)]
+    return update(builder.graph((*graph.outputs, *pretended), graph.updates), optimizer, trainable)
 
 
 def _parameters(graph: Graph, names: Sequence[str]) -> tuple[Value, ...]:
@@ -157,6 +185,11 @@ class _Scheduled:
         graph = with_own_names(graph)
         return _Scheduled(graph, fuse(graph))
 
+    @property
+    def lasting(self) -> frozenset[str]:
+        """The names of parameters and outputs."""
+        return frozenset(map(value_name, (*self.graph.parameters, *self.graph.outputs)))
+
     def then(self, kernels: tuple[Any, ...]) -> _Scheduled:
         return self if kernels == self.kernels else _Scheduled(self.graph, kernels)
 
@@ -168,7 +201,11 @@ class _Scheduled:
 
 def _lower(program: Program, target: Target) -> Step:
     memories = {m.name: m for m in program.memories}
-    return link(program, [lower(kernel, memories, target) for kernel in program.kernels])
+
+    def lowered(unit: Sequence[Kernel]) -> Function:
+        return lower_chain(unit, memories, target) if unit[0].chain else lower(unit[0], memories, target)
+
+    return link(program, lowered, lambda memory: clear_border(memory, target))
 
 
 def _each(step: Step, change: Callable[[Function], Function]) -> Step:
@@ -198,6 +235,7 @@ def compile_training(
     optimizer: Optimizer | None = None,
     metrics: Mapping[str, Tensor] | None = None,
     threads: int | None = None,
+    winograd: Policy = "auto",
     seed: int | None = None,
     observers: Sequence[Observer] = (),
     stop_after: str | None = None,
@@ -218,7 +256,7 @@ def compile_training(
             )  # fmt: skip
     if metrics and "loss" in metrics:
         raise GraphError('a metric cannot be named "loss"')
-    traced = trace(wanted)
+    traced = trace(wanted, training=True)
     optimizer = optimizer if optimizer is not None else SGD()
     trainable = [name for name, p in traced.parameters.items() if p.trainable]
     if not trainable:
@@ -226,9 +264,8 @@ def compile_training(
     for parameter in traced.parameters.values():
         parameter.initialise(seed)
     target = host()
-    built = _compile(
-        "training", traced, training_passes(optimizer, trainable, target), target, start, observers, stop_after
-    )
+    passes = training_passes(optimizer, trainable, target, winograd)
+    built = _compile("training", traced, passes, target, start, observers, stop_after)
     if not isinstance(built, Compiled):
         return built
     return TrainingProgram(built, traced, tuple(wanted), optimizer, threads or default_threads())
@@ -238,6 +275,7 @@ def compile_inference(
     outputs: Tensor | Mapping[str, Tensor] | Sequence[Tensor],
     *,
     threads: int | None = None,
+    winograd: Policy = "auto",
     observers: Sequence[Observer] = (),
     stop_after: str | None = None,
 ) -> Any:
@@ -250,7 +288,7 @@ def compile_inference(
     for parameter in traced.parameters.values():
         parameter.initialise()
     target = host()
-    built = _compile("inference", traced, inference_passes(target), target, start, observers, stop_after)
+    built = _compile("inference", traced, inference_passes(target, winograd), target, start, observers, stop_after)
     if not isinstance(built, Compiled):
         return built
     kind = type(outputs) if isinstance(outputs, Tensor | Mapping) else tuple
@@ -261,22 +299,14 @@ def _compile(
     path: str, traced: Traced, passes: Sequence[Named], target: Target, start: float,
     observers: Sequence[Observer], stop_after: str | None,
 ) -> Any:  # fmt: skip
-    history = History()
-    dumps: tuple[Dump, ...] = dump_from_environment(path)
-    history.after("trace", None, traced.graph, perf_counter() - start, ())
-    for dump in dumps:
-        dump.after("trace", None, traced.graph, perf_counter() - start, ())
     known = ["trace", *[p.name for p in passes], "native"]
     if stop_after is not None and stop_after not in known:
         raise GraphError(f"there is no stage {stop_after}", hint=f"stages are {', '.join(known)}")
+    if stop_after is None or stop_after == "native":
+        return build(path, traced.graph, passes, verify, target, start, observers)
+    dumps = dump_from_environment(path)
+    for dump in dumps:
+        dump.after("trace", None, traced.graph, perf_counter() - start, ())
     if stop_after == "trace":
         return traced.graph
-    text = run(passes, traced.graph, verify, (history, *dumps, *observers), stop_after)
-    if stop_after is not None and stop_after != "native":
-        return text
-    native = compile_ir(text, target)
-    for dump in dumps:
-        dump.write("native", "s", native.assembly)
-    program, step = history["assign_buffers"], history["expand_transcendentals"]
-    executable = Executable(program, step, native)
-    return Compiled(path, history, executable, target, perf_counter() - start)
+    return run(passes, traced.graph, verify, (*dumps, *observers), stop_after)

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from html import escape
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from graphc.dsl.parameter import Parameter
+from graphc.dsl.parameter import Changes, Clock, Parameter
 from graphc.dsl.trace import Traced
+from graphc.errors import InputError
 from graphc.graph.ir import Value
-from graphc.runtime.inputs import Signature, scalar_names
-from graphc.schedule.arrange import arrange, restore
+from graphc.runtime.driver import Driver, Indices, feed
+from graphc.runtime.inputs import Signature, converted, scalar_names
+from graphc.schedule.arrange import Array, aligned, arrange, restore
 from graphc.study.diagnose import find_non_finite
+from graphc.train.optimisers import Optimizer, scalars_over
+from graphc.types import Batch
 
 if TYPE_CHECKING:
     from graphc.study.compiled import Compiled
-    from graphc.train.optimisers import Optimizer
+    from graphc.study.profile import Profile
+
+SEGMENT_SECONDS = 0.05
+"""How long native code may keep to itself: progress and Ctrl-C wait for the end of a segment."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """Consecutive steps: the loss and the metrics of each by name, and how many samples each has seen."""
+
+    values: dict[str, npt.NDArray[np.float64]]
+    samples: Indices
+
+    def __len__(self) -> int:
+        return len(self.samples)
 
 
 class _Program:
@@ -41,6 +62,7 @@ class _Program:
             )
             for m, holder in self._bound
         ]  # fmt: skip
+        self._seen = -1
 
     def _holder(self, name: str, value: Value) -> Parameter:
         """The parameter behind a memory; optimiser state becomes one of its own."""
@@ -49,6 +71,8 @@ class _Program:
         return self._slots.setdefault(name, Parameter(name, value.type))
 
     def _bind(self) -> None:
+        """Every parameter as it is now, in this program's arrangement."""
+        self._seen = Changes.last
         for name, holder, key, encode, decode in self._forms:
             self._executable.bind(name, holder.form(key, encode, decode))
 
@@ -74,11 +98,35 @@ class _Program:
         """The intermediate language after each stage: `program.stages["fuse"]`."""
         return self.compiled.stages
 
-    def explain(self) -> str:
-        """Buffers, fusion and layout decisions with their reasons, flops, bytes, compile time by stage."""
+    def explain(self, *, measured: bool = False) -> str:
+        """Strategies, fusion and layout decisions with their reasons, flops, bytes, compile time by stage.
+
+        Predicted times are those of a nominal processor, or with `measured` of the one at hand.
+        """
         from graphc.study.explain import explain
 
-        return explain(self.compiled, self.threads)
+        return explain(self.compiled, self.threads, measured)
+
+    def profile(self, *, repeats: int = 20, **arrays: Any) -> Profile:
+        """Measure what every kernel takes in real runs on these inputs; parameters stay as they are.
+
+        The result prints as tables. Raises InputError for arrays that do not fit, NonFiniteError.
+        """
+        from graphc.study.profile import profile
+
+        checked, batch = self._signature.check(arrays)
+        held = {name: holder.form(key, encode, decode) for name, holder, key, encode, decode in self._forms}
+        return profile(self.compiled, {**checked, **self._fed()}, held, batch, self.threads, repeats)
+
+    def noise(self, batch: int) -> dict[str, Array]:
+        """Inputs for measurements: normal numbers, and integers below their limits in turn."""
+        from graphc.study.profile import noise
+
+        return noise(self._signature.inputs, self._signature.limits, batch)
+
+    def _fed(self) -> dict[str, Array]:
+        """The numbers that a run is given besides the inputs, by memory."""
+        return {}
 
     @property
     def compile_seconds(self) -> float:
@@ -94,19 +142,23 @@ class TrainingProgram(_Program):
     ) -> None:
         super().__init__(compiled, traced, threads)
         self.optimizer, self._names, self._count = optimizer, names, 0
-        outputs = compiled.executable.program.outputs
-        parameters = {m.name for m, _ in self._bound}
-        # a metric that is itself a parameter is read before the step overwrites it
-        self._early = tuple((n, m) for n, m in zip(names, outputs, strict=True) if m in parameters)
-        self._outputs = tuple(zip(names, outputs, strict=True))
-        dtype = traced.graph.outputs[0].type.dtype.numpy
-        self._scalar_names = scalar_names(optimizer.scalars(1), traced.graph)
-        self._scalars = {own: np.zeros((), dtype) for own in self._scalar_names.values()}
+        program, dtype = compiled.executable.program, traced.graph.outputs[0].type.dtype.numpy
+        updated = {parameter.name for parameter, _ in traced.graph.updates}
+        self._changed = [(h, key) for _, h, key, _, _ in self._forms if h.trainable or h.name in updated]
+        self._clock = Clock()
+        self._scalars = scalar_names(optimizer.scalars(1), traced.graph)
+        self._driver = Driver(compiled.executable, program.outputs, tuple(self._scalars.values()), dtype)
+        self._cells = tuple(zip(names, self._driver.cells, strict=True))
+        self._dtype, self._pace = dtype, (0, 1)
 
     @property
     def steps(self) -> int:
         """How many steps have been taken."""
         return self._count
+
+    def _fed(self) -> dict[str, Array]:
+        given = self.optimizer.scalars(self._count + 1)
+        return {memory: np.asarray(given[name], self._dtype) for name, memory in self._scalars.items()}
 
     @property
     def state(self) -> dict[str, Parameter]:
@@ -120,19 +172,128 @@ class TrainingProgram(_Program):
         finite; the parameters then are as they were.
         """
         checked, batch = self._signature.check(arrays)
-        for name, value in self.optimizer.scalars(self._count + 1).items():
-            self._scalars[self._scalar_names[name]][...] = value
-        self._bind()
-        early = {name: self._executable.scalar(memory) for name, memory in self._early}
-        self._executable.run(checked | self._scalars, batch, self.threads)
-        results = {name: self._executable.scalar(memory) for name, memory in self._outputs} | early
-        if not np.isfinite(results["loss"]):
+        given, numbers = self.optimizer.scalars(self._count + 1), self._driver.numbers
+        for position, name in enumerate(self._scalars):
+            numbers[position] = given[name]
+        if self._seen != Changes.last:
+            self._bind()
+        try:
+            self._driver.step(checked, batch, self.threads)
+        finally:
+            if done := self._driver.done:
+                self._advance(done)
+        if not done:
             raise find_non_finite(self._traced, checked, batch)
-        for _, holder, key, _, _ in self._forms:
-            if holder.trainable:
-                holder.written(key)
-        self._count += 1
-        return results
+        return {name: cell[0] for name, cell in self._cells}
+
+    def epoch(
+        self, data: Mapping[str, npt.ArrayLike], batch_size: int, *, order: npt.ArrayLike | None = None,
+        drop_last: bool = False,
+    ) -> dict[str, npt.NDArray[np.float64]]:  # fmt: skip
+        """A step on each minibatch of `data`, every input by name; returns the loss and the metrics of each step.
+
+        The same numbers as by `step`, but native code goes through many steps at a time and gathers the samples.
+        `order` holds the indices of the samples in the order of their turns, see `graphc.shuffled`; without it they
+        come as they are. The last minibatch may be smaller, or with `drop_last` is left out.
+        Raises InputError as `step`, and NonFiniteError at the first loss that is not finite; the parameters then are
+        as they were before that step.
+        """
+        parts = list(self.segments(data, batch_size, order=order, drop_last=drop_last))
+        return {name: np.concatenate([part.values[name] for part in parts]) for name in self._names}
+
+    def segments(
+        self, data: Mapping[str, npt.ArrayLike], batch_size: int, *, order: npt.ArrayLike | None = None,
+        drop_last: bool = False,
+    ) -> Iterator[Segment]:  # fmt: skip
+        """The same as `epoch`, in parts of about a twentieth of a second, each of which is run when it is asked for."""
+        given, count = self._signature.check_data(data)
+        turns = _order(order, count)
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}, expected at least 1")
+        if drop_last:
+            turns = turns[: len(turns) // batch_size * batch_size]
+        if not len(turns):
+            raise InputError("there is no minibatch", hint="fewer samples than batch_size: leave out drop_last")
+        return self._segments(given, turns, min(batch_size, len(turns)))
+
+    def _segments(self, given: Mapping[str, Array], turns: Indices, size: int) -> Iterator[Segment]:
+        inputs = self._signature.inputs
+        batches = {
+            name: aligned((size, *value.type.concrete(1)[1:]), value.type.dtype.numpy)
+            for name, value in inputs.items()
+            if _has_samples(name, value)
+        }
+        if not batches:
+            raise InputError("no input has a batch axis, so there are no minibatches", hint="call step()")
+        constants = {name: converted(value, given[name]) for name, value in inputs.items() if name not in batches}
+        first = 0
+        while first < len(turns):
+            began = perf_counter()
+            order = turns[first : first + size * (self._pace[1] if self._pace[0] == size else 1)]
+            steps = -(-len(order) // size)
+            feeds = {name: feed(given[name], order, batch) for name, batch in batches.items()}
+            if self._seen != Changes.last:
+                self._bind()
+            numbers = self._numbers(steps)
+            try:
+                results = self._driver.segment(feeds, constants, numbers, size, self.threads)
+            finally:
+                if done := self._driver.done:
+                    self._advance(done)
+            samples = np.full(done, size)
+            if done * size > len(order):
+                samples[-1] = len(order) - (done - 1) * size
+            values = {n: r.astype(np.float64) for n, r in zip(self._names, results, strict=True)}
+            seconds = max(perf_counter() - began, 1e-9)
+            self._pace = size, max(1, min(8 * steps, int(steps * SEGMENT_SECONDS / seconds)))
+            first += len(order)
+            if done:
+                yield Segment(values, samples)
+            if done < steps:
+                rows = order[done * size : (done + 1) * size]
+                last = {name: converted(inputs[name], given[name][rows]) for name in batches}
+                raise find_non_finite(self._traced, last | constants, len(rows))
+
+    def _numbers(self, steps: int) -> Array:
+        """What the next steps are fed: a row for each."""
+        table = np.empty((steps, len(self._scalars)), self._dtype)
+        given = scalars_over(self.optimizer, range(self._count + 1, self._count + 1 + steps))
+        for position, name in enumerate(self._scalars):
+            table[:, position] = given[name]
+        return table
+
+    def _bind(self) -> None:
+        super()._bind()
+        for holder, key in self._changed:
+            holder.follow(key, self._clock)
+
+    def _advance(self, done: int) -> None:
+        """Count the steps that native code has taken, also when an interrupt arrives in between."""
+        self._count += done
+        change = self._clock.advance(done)
+        if change == self._seen + 1:  # nobody else has changed a parameter meanwhile
+            self._seen = change
+
+
+def _order(order: npt.ArrayLike | None, count: int) -> Indices:
+    """The indices of samples as native code takes them. Raises InputError."""
+    if order is None:
+        return np.arange(count)
+    given = np.asarray(order)
+    if given.ndim != 1 or given.dtype.kind not in "iu":
+        raise InputError(f"order is {given.dtype} of shape {given.shape}, expected a list of indices of samples")
+    if len(given) and not 0 <= given.min() <= given.max() < count:
+        bad = given.min() if given.min() < 0 else given.max()
+        raise InputError(f"order holds {bad}, expected indices in 0..{count - 1}")
+    return np.ascontiguousarray(given, np.int64)
+
+
+def _has_samples(name: str, value: Value) -> bool:
+    """Whether an input has a batch axis. Raises InputError when it is not the first."""
+    position = next((k for k, extent in enumerate(value.type.shape) if isinstance(extent, Batch)), None)
+    if position:
+        raise InputError(f"axis {position} of input {name} is the batch, expected axis 0", hint="call step()")
+    return position is not None
 
 
 class InferenceProgram(_Program):
@@ -146,9 +307,9 @@ class InferenceProgram(_Program):
     def __call__(self, **arrays: Any) -> Any:
         """Compute the outputs. Raises InputError for arrays that do not fit."""
         checked, batch = self._signature.check(arrays)
-        self._bind()
-        self._executable.run(checked, batch, self.threads)
-        results = [self._executable.output(m, batch) for m in self._memories]
+        if self._seen != Changes.last:
+            self._bind()
+        results = self._executable.run_into(self._memories, checked, batch, self.threads)
         if issubclass(self._kind, Mapping):
             return dict(zip(self._traced.outputs, results, strict=True))
         return tuple(results) if self._kind is tuple else results[0]

@@ -15,7 +15,8 @@ class Target:
     """A processor as the compiler sees it.
 
     `cpu` and `features` are in LLVM's spelling, `registers` counts vector registers of `vector_bits` bits, caches
-    are in bytes: l1 and l2 of one core, l3 shared.
+    are in bytes: l1 and l2 of one core, l3 shared. In a cycle the core starts `multiply_adds` on whole registers and
+    `loads`; a multiply-add can use the result of one that was started `latency` cycles before.
     """
 
     name: str
@@ -26,6 +27,9 @@ class Target:
     l1: int = 32 << 10
     l2: int = 512 << 10
     l3: int = 16 << 20
+    multiply_adds: int = 2
+    loads: int = 2
+    latency: int = 4
 
     def lanes(self, dtype: DType) -> int:
         """Elements of one vector register."""

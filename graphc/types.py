@@ -17,25 +17,25 @@ class DType(Enum):
     INT32 = "int32"
     INT64 = "int64"
 
-    @property
-    def short(self) -> str:
-        """The two-part spelling of the text forms: f32, f64, i32, i64."""
-        return f"{self.value[0]}{self.bits}"
+    bits: int
+    """Width of one element in bits."""
 
-    @property
-    def bits(self) -> int:
-        """Width of one element in bits."""
-        return int(self.value[-2:])
+    bytes: int
+    """Width of one element in bytes."""
 
-    @property
-    def bytes(self) -> int:
-        """Width of one element in bytes."""
-        return self.bits // 8
+    is_float: bool
+    """Whether values of this type can be differentiated."""
 
-    @property
-    def is_float(self) -> bool:
-        """Whether values of this type can be differentiated."""
-        return self.value.startswith("float")
+    short: str
+    """The two-part spelling of the text forms: f32, f64, i32, i64."""
+
+    def __init__(self, spelling: str) -> None:
+        self.bits = int(spelling[-2:])
+        self.bytes = self.bits // 8
+        self.is_float = spelling.startswith("float")
+        self.short = f"{spelling[0]}{self.bits}"
+
+    __hash__ = object.__hash__  # that of Enum is ten times slower
 
     @property
     def numpy(self) -> npt.DTypeLike:

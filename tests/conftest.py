@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from difflib import unified_diff
 from pathlib import Path
 
 import pytest
+
+os.environ["GRAPHC_CACHE"] = "0"  # what a test compiles is compiled, and the user's cache stays as it is
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -17,8 +17,7 @@ from graphc.passes import History, run
 from graphc.pipeline import SIMPLE, STABLE, lowering_passes, verify
 from graphc.runtime.executable import Executable
 from graphc.runtime.jit import compile_ir
-from graphc.schedule.arrange import _interior, arrange
-from graphc.schedule.buffers import memory_bytes
+from graphc.schedule.arrange import arrange, interior
 from graphc.types import DType, TensorType
 
 Array = np.ndarray
@@ -61,27 +60,25 @@ class Native:
         """Nothing was stored between the slots of the arena, nor in the borders of zeros."""
         executable = self.executable
         capacity = executable._capacity
-        ends: dict[int, int] = {}
+        unused = np.ones(len(executable._arena), bool)
         for m in self.program.memories:
             if m.slot >= 0:
-                end = executable._offsets[m.name] + memory_bytes(m, capacity)
-                ends[end - memory_bytes(m, capacity)] = max(end, ends.get(end - memory_bytes(m, capacity), 0))
-        starts = sorted(ends)
-        for start, following in zip(starts, [*starts[1:], len(executable._arena)], strict=True):
-            assert not executable._arena[ends[start] : following].any(), "stored behind a slot"
+                start = executable._offsets[m.name]
+                unused[start : start + executable._bytes(m, capacity)] = False
+        assert not executable._arena[unused].any(), "stored behind a slot"
         for m in self.program.memories:
-            if m.slot >= 0 and m.layout.has_halo:
+            if m.slot >= 0 and m.layout.has_halo and m.role == "temporary" and m.life is None:
                 view = executable._view(m, batch).copy()
-                _interior(view, m.layout, m.value.type, batch)[...] = 0
+                interior(view, m.layout, m.value.type, batch)[...] = 0
                 innermost = m.layout.order[-1]
                 if m.layout.halo[innermost] == (0, 0):  # padding behind a row without border is never read
                     view[..., m.value.type.concrete(batch)[innermost] :] = 0
                 assert not view.any(), f"stored in the border of {m.name}"
 
     def poison(self) -> None:
-        """NaN into all working memory that has no border of zeros: nothing may depend on what was there."""
+        """NaN into all working memory whose borders of zeros do not last: nothing may depend on what was there."""
         executable = self.executable
-        bordered = {m.slot for m in self.program.memories if m.layout.has_halo}
+        bordered = {m.slot for m in self.program.memories if m.layout.has_halo and m.life is None}
         for memory in self.program.memories:
             if memory.slot >= 0 and memory.slot not in bordered:
                 view = executable._view(memory, executable._capacity)

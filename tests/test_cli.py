@@ -1,6 +1,7 @@
 """The command line around a compiler of the tests' own: arguments, output, exit codes."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,8 @@ import graphc.models
 import graphc.pipeline
 from graphc import cli
 from graphc.errors import InputError, LoweringError
+from graphc.programs import Segment
+from graphc.runtime.cache import Cache
 from graphc.train import checkpoint
 
 TENSORS = {name: SimpleNamespace(name=name) for name in ("images", "labels", "logits", "loss", "accuracy")}
@@ -29,8 +32,8 @@ class Compiler:
     def compile_training(self, loss, **options):
         self.asked |= options
         return SimpleNamespace(
-            step=self.step, parameters=self.parameters, optimizer=options["optimizer"], compile_seconds=1.234,
-            threads=options["threads"] or 2, text=self.text, explain=lambda: "three kernels, nothing refused",
+            step=self.step, segments=self.segments, parameters=self.parameters, optimizer=options["optimizer"],
+            compile_seconds=1.234, threads=options["threads"] or 2, text=self.text, explain=lambda: "three kernels, nothing refused",
         )  # fmt: skip
 
     def compile_inference(self, outputs, *, threads=None):
@@ -50,6 +53,13 @@ class Compiler:
             raise self.error
         self.steps += 1
         return {"loss": 1 / self.steps, "accuracy": 0.5}
+
+    def segments(self, data, batch_size, *, order):
+        images, labels = data.values()
+        for first in range(0, len(order), batch_size):
+            rows = order[first : first + batch_size]
+            numbers = self.step(images[rows], labels[rows])
+            yield Segment({name: np.array([v]) for name, v in numbers.items()}, np.array([len(rows)]))
 
 
 @pytest.fixture
@@ -168,6 +178,14 @@ def test_the_compiler_explains_itself(run, compiler):
     assert run("explain", "lenet5", "--inference") == (0, "inference, one kernel\n", "")
 
 
+def test_kernels_are_measured(run):
+    code, out, _ = run("profile", "perceptron", "--batch", 4, "--threads", 1, "--repeats", 2, "--top", 3)
+    assert code == 0
+    assert out.startswith("training, batch 4, 1 thread: ")
+    assert re.search(r"^  kernel +layer +time .* strategy$", out, re.MULTILINE)
+    assert " more: " in out
+
+
 def test_a_model_comes_from_a_file_of_the_user(run, compiler, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
@@ -243,3 +261,22 @@ def test_wrong_gradients_are_reported_by_the_exit_code(run, monkeypatch):
     code, out, _ = run("check", "perceptron")
     assert code == 1
     assert "WRONG at [0,1]" in out
+
+
+def test_the_cache_is_listed_and_cleared(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRAPHC_CACHE", "1")
+    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path))
+    assert run("cache", "path") == (0, f"{tmp_path}\n", "")
+    assert run("cache", "ls")[1].startswith("0 entries, 0 of 1,073,741,824 bytes, in ")
+    cache = Cache(tmp_path)
+    cache.put("a" * 64, "object", bytes(1000))
+    cache.put("b" * 64, "program", b"x")
+    code, text, _ = run("cache", "ls")
+    *rows, total = text.splitlines()
+    assert code == 0
+    assert sorted(row.split()[-2:] for row in rows) == [["object", 12 * "a"], ["program", 12 * "b"]]
+    assert total.startswith(f"2 entries, {sum(f.stat().st_size for f in tmp_path.iterdir()):,} of ")
+    assert run("cache", "clear") == (0, "removed 2 entries\n", "")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("GRAPHC_CACHE", "0")
+    assert run("cache", "ls")[1] == "not in use: GRAPHC_CACHE turns it off\n"

@@ -58,7 +58,7 @@ def run(page: Path) -> list[tuple[Fence, str]]:
     blocks = fences(lines)
     namespace: dict[str, object] = {"__name__": f"docs.{page.stem}"}
     printed, line, python = [], 0, None
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, following in zip(blocks, [*blocks, None][1:], strict=True):
         if block.language != "python":
             continue
         source = "\n" * line + "\n".join(lines[block.start : block.stop])

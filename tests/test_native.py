@@ -25,6 +25,7 @@ from graphc.passes import History, run
 from graphc.pipeline import SIMPLE, STABLE, lowering_passes, verify
 from graphc.types import Batch, DType
 from tests.native import Native, application, assert_native, draw, with_gradients
+from tests.networks import Network, networks
 from tests.strategies import Case, graphs
 from tests.strategies import flatten as flatten_images
 
@@ -97,16 +98,18 @@ def holding(name: str, *shape: int, seed: int = 0, dtype: str = "float64") -> Pa
 def assert_gradients(y: Tensor, batches: tuple[int, ...] = (2, 5, 1), *, ties: bool = False) -> None:
     """Forward and all gradients, natively and by the interpreter, for several batches and threads, one compile.
 
-    Between runs the working memory without borders is filled with NaN.
+    Between runs the working memory without borders is filled with NaN. A result with the batch on another axis than
+    the first has no cotangent, so there the values alone are compared.
     """
     traced = trace(y)
-    graph = with_gradients(traced.graph)
+    graph = traced.graph if any(isinstance(e, Batch) for e in y.shape[1:]) else with_gradients(traced.graph)
     parameters = {name: p.value for name, p in traced.parameters.items()}
     native = Native(graph)
     rtol = 1e-11 if y.dtype is DType.FLOAT64 else 2e-5
     for batch in batches:
         inputs = {v.name: _array(v, batch, seed=k, ties=ties) for k, v in enumerate(graph.inputs)}
         expected = interpret(graph, inputs, parameters, batch).outputs
+        alone: list[np.ndarray] = []
         for threads in (1, 2):
             got = native(inputs, parameters, batch, threads)
             for value, a, b in zip(graph.outputs, got, expected, strict=True):
@@ -114,6 +117,8 @@ def assert_gradients(y: Tensor, batches: tuple[int, ...] = (2, 5, 1), *, ties: b
                 np.testing.assert_allclose(
                     a, b, rtol=rtol, atol=rtol * scale, err_msg=f"{value}, {batch} samples, {threads} threads"
                 )
+            alone = alone or got
+            assert all(np.array_equal(a, b) for a, b in zip(got, alone, strict=True)), "threads change the bits"
             native.poison()
 
 
@@ -303,6 +308,31 @@ def test_second_derivatives(name: str) -> None:
     h = 1e-4
     up, down = (native(arrays | {"x": arrays["x"] + s * h * arrays["direction"]}, parameters)[0] for s in (1, -1))
     np.testing.assert_allclose(got[1], (up - down) / (2 * h), rtol=1e-6, atol=2e-7)
+
+
+# -------------------------------------------------------------------------------------------- networks of layers
+
+ONE_BY_ONE = ((1, 1), (1, 1), (1, 1), False)
+NETWORKS = {
+    "weights slide along one column": Network((gc.BATCH, 1, 2, 1), (("relu",), ("conv", 1, (3, 3), *ONE_BY_ONE))),
+    "four of eight lanes end inside a row": Network((gc.BATCH, 1, 5, 4), (("flatten",), ("softmax", 1), ("tanh",))),
+    "the batch is no maximum's first axis": Network(
+        (gc.BATCH, 3, 4), (("tanh",), ("transpose", (1, 0, 2)), ("max", (0, 1, 2)))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_that_went_wrong(name: str) -> None:
+    assert_gradients(NETWORKS[name].build(), (5, 1, 17))
+
+
+@settings(max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(networks(5, "float64"))
+def test_random_networks(network: Network) -> None:
+    """Layers of any sizes, strides and orders of axes."""
+    batched = any(isinstance(e, Batch) for e in network.shape)
+    assert_gradients(network.build(), (3, 17) if batched else (1,))
 
 
 # ---------------------------------------------------------------------------------------------- random graphs

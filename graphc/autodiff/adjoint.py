@@ -160,7 +160,7 @@ class _Derivation:
         f = statement.formula
         index = tuple(a.symbol for a in f.axes)
         position: Expr = sp.S.Zero
-        for a in f.over:
+        for a in sorted(f.over, key=lambda a: isinstance(a.extent, int)):  # the batch counts slowest: N stays alone
             position = position * size_of(a.extent) + a.symbol
         extremum = Read(tensor_symbol(statement.name), *index)
         if isinstance(f.body, Read):

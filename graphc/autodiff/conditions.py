@@ -18,6 +18,7 @@ from graphc.ops.formula import (
     Mod,
     N,
     Read,
+    Table,
     Where,
     denominator,
     divides,
@@ -178,7 +179,7 @@ def vanishing_reads(e: Expr) -> frozenset[Read]:
 
 def finite(e: Expr) -> bool:
     """Whether an expression is finite for all finite values of its reads (overflow apart)."""
-    if isinstance(e, (Read, Cond, FloorDiv, Mod)) or e.is_Atom or e.free_symbols == {N}:
+    if isinstance(e, (Read, Table, Cond, FloorDiv, Mod)) or e.is_Atom or e.free_symbols == {N}:
         return True
     if e.is_Pow:
         return bool(e.exp.is_number and e.exp.is_nonnegative and e.exp.is_Integer and finite(e.base))

@@ -15,6 +15,7 @@ from graphc.ops.formula import (
     Formula,
     Read,
     Where,
+    all_reads,
     formula,
     free_symbols,
     index_symbol,
@@ -23,9 +24,12 @@ from graphc.ops.formula import (
     tensor_symbol,
     value_reads,
 )
-from graphc.ops.intervals import extents_of
+from graphc.ops.intervals import extents_of, interval
 from graphc.ops.operator import Statement
-from graphc.types import DType, Extent, TensorType
+from graphc.types import Batch, DType, Extent, TensorType
+
+FEW = 16
+"""Loops of at most this many iterations are tried one by one."""
 
 Key = tuple[tuple[Extent, ...], tuple[Extent, ...], tuple[Cond, ...], Expr]
 
@@ -63,6 +67,16 @@ class Sums:
         """Σ_{over | conditions} body as an expression over `axes` that reads the sums it needs."""
         if body == 0:
             return sp.S.Zero
+        pinned = _pinned(axes, over, body)
+        if pinned is not None:
+            at, body = pinned
+            places = {axis.symbol: sp.Integer(k) for axis, k in at.items()}
+            rest = tuple(a for a in over if a not in at)
+            conditions, body = tuple(replace(c, places) for c in conditions), replace(body, places)
+            if not rest and any(c.kind == "divides" for c in conditions):
+                # indices may be fractions: nothing may be read outside of the conditions
+                return _at(self._new(formula(axes, body, conditions=conditions)), axes)
+            return self.sum(axes, rest, conditions, body)
         bound = {a.symbol for a in over}
         factors = sp.Mul.make_args(body)
         invariant = _product(f for f in factors if not free_symbols(f) & bound)
@@ -160,6 +174,33 @@ class Sums:
         name = f"t~{len(self.statements)}"
         self.statements[name] = Statement(name, f, TensorType(f.shape, self.dtype))
         return Read(tensor_symbol(name), *[_place(k) for k in range(len(f.axes))])
+
+
+def _pinned(axes: tuple[Axis, ...], over: tuple[Axis, ...], body: Expr) -> tuple[dict[Axis, int], Expr] | None:
+    """Loops of which the condition that the body stands under allows one iteration only, and what is left of it.
+
+    Σ_{q<2} (h + 16·q < 16 ? a(q) : 0) with h < 16 is a(0).
+    """
+    if not isinstance(body, Where) or body.args[2] != 0 or all_reads(body.args[0]):
+        return None
+    condition, inside = body.args[0], body.args[1]
+    match condition.kind:
+        case "lt":
+            margin = condition.args[2] - condition.args[1] - 1
+        case "le":
+            margin = condition.args[2] - condition.args[1]
+        case _:
+            return None
+    extents = extents_of(axes, over)
+    for a in over:
+        if a.symbol not in free_symbols(margin) or isinstance(a.extent, Batch) or a.extent > FEW:
+            continue
+        bounds = {k: interval(replace(margin, {a.symbol: sp.Integer(k)}), extents) for k in range(a.extent)}
+        possible = [k for k, b in bounds.items() if b.high is None or b.high.constant >= 0 or b.high.slope > 0]
+        if len(possible) == 1:
+            always = bounds[possible[0]].never_negative
+            return {a: possible[0]}, inside if always else body
+    return None
 
 
 def _place(k: int) -> sp.Symbol:

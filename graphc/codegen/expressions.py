@@ -32,6 +32,7 @@ from graphc.loops.expressions import (
     Number,
     Pack,
     Select,
+    Shuffle,
     Splat,
     Unary,
 )
@@ -76,6 +77,8 @@ def value(writer: Writer, e: Expression) -> str:
             return row(range(e.lanes), e.dtype) if e.lanes > 1 else constant(0, e.dtype)
         case Pack():
             return _pack(writer, e)
+        case Shuffle():
+            return _shuffle(writer, e)
         case Extract():
             x = value(writer, e.x)
             return x if e.x.lanes == 1 else writer.here(f"extractelement {spell(e.dtype, e.x.lanes)} {x}, i32 {e.lane}")
@@ -244,10 +247,20 @@ def _bitcast(writer: Writer, e: Bitcast) -> str:
 def _pack(writer: Writer, e: Pack) -> str:
     if e.lanes == 1:
         return value(writer, e.items[0])
+    if all(isinstance(item, Const) for item in e.items):
+        return row([item.value for item in e.items if isinstance(item, Const)], e.dtype)
     vector, packed = spell(e.dtype, e.lanes), "poison"
     for lane, item in enumerate(e.items):
         packed = writer.here(f"insertelement {vector} {packed}, {SCALAR[e.dtype]} {value(writer, item)}, i32 {lane}")
     return packed
+
+
+def _shuffle(writer: Writer, e: Shuffle) -> str:
+    vector, a = spell(e.dtype, e.a.lanes), value(writer, e.a)
+    alone = e.b == e.a
+    b = "poison" if alone else value(writer, e.b)
+    order = row([k % e.a.lanes if alone else k for k in e.order], DType.INT32)
+    return writer.here(f"shufflevector {vector} {a}, {vector} {b}, <{e.lanes} x i32> {order}")
 
 
 def _fold(writer: Writer, e: Fold) -> str:

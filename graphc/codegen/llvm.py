@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from graphc.codegen.barrier import BARRIER, DECLARATIONS
+from graphc.codegen.barrier import BARRIER, DECLARATIONS, LINE
 from graphc.codegen.spelling import SCALAR, identifier
 from graphc.codegen.statements import body, stored
 from graphc.codegen.writer import Writer
 from graphc.errors import GraphcError, LoweringError
+from graphc.loops.expressions import Buffer
 from graphc.loops.ir import Barrier, Call, Function, Guard, Step
 from graphc.target import X86, Target
 
@@ -36,10 +37,15 @@ FLUSH = (
 )
 RESTORE = ("  call void @llvm.x86.sse.ldmxcsr(ptr %control)",) if X86 else ()
 CONTROL = ("declare void @llvm.x86.sse.stmxcsr(ptr)", "declare void @llvm.x86.sse.ldmxcsr(ptr)") if X86 else ()
+CLOCK = "llvm.readcyclecounter" if X86 else "llvm.readsteadycounter"
 
 
-def emit(step: Step, target: Target) -> str:
-    """The LLVM IR of a step. Raises LoweringError for what is not in its final form yet."""
+def emit(step: Step, target: Target, times: str = "") -> str:
+    """The LLVM IR of a step. Raises LoweringError for what is not in its final form yet.
+
+    With `times`, the name of a buffer, every thread writes into its row of it what the processor's clock shows at the
+    beginning of the step and after each item.
+    """
     functions = {f.name: f for f in step.functions}
     calls: dict[str, list[Call]] = {name: [] for name in functions}
     for item in step.body:
@@ -49,9 +55,10 @@ def emit(step: Step, target: Target) -> str:
             calls[item.function].append(item)
     declarations: dict[str, str] = {}
     parts = [_kernel(f, calls[f.name], target, declarations) for f in step.functions]
-    parts.append(_entry(step, functions))
+    parts.append(_entry(step, functions, times))
     header = f"; step {step.name} for {target.name}"
-    return "\n".join((header, *declarations.values(), *DECLARATIONS, *CONTROL, "", BARRIER, *parts))
+    clock = (f"declare i64 @{CLOCK}()",) if times else ()
+    return "\n".join((header, *declarations.values(), *DECLARATIONS, *CONTROL, *clock, "", BARRIER, *parts))
 
 
 def shared(function: Function, calls: Sequence[Call]) -> dict[str, tuple[str, ...]]:
@@ -141,16 +148,47 @@ def _buffers(item: Call | Barrier | Guard) -> tuple[str, ...]:
     return ()
 
 
-def _entry(step: Step, functions: Mapping[str, Function]) -> str:
+def private_bytes(buffer: Buffer) -> int:
+    """The distance between two threads' copies of a private buffer: whole lines, and one more."""
+    size = buffer.dtype.bytes
+    for extent in buffer.shape:
+        assert isinstance(extent, int)
+        size *= extent
+    return -(-size // LINE) * LINE + LINE
+
+
+def row_of_times(step: Step) -> int:
+    """How many numbers a thread's row of times has: whole lines."""
+    return -(-8 * (len(step.body) + 1) // LINE) * LINE // 8
+
+
+def _time(number: int) -> list[str]:
+    """The clock's number of this moment into the row of this thread."""
+    return [
+        f"  %clock{number} = call i64 @{CLOCK}()",
+        f"  %moment{number} = getelementptr i64, ptr %times, i64 {number}",
+        f"  store i64 %clock{number}, ptr %moment{number}",
+    ]
+
+
+def _entry(step: Step, functions: Mapping[str, Function], times: str = "") -> str:
     place = {b.name: k for k, b in enumerate(step.buffers)}
     lines = []
-    used = dict.fromkeys(name for item in step.body for name in _buffers(item))
+    used = dict.fromkeys((*(name for item in step.body for name in _buffers(item)), *([times] if times else [])))
     for name in used:
         if name not in place:
             raise LoweringError(f"step {step.name} passes buffer {name}, which it does not have")
         lines.append(f"  %p{place[name]} = getelementptr ptr, ptr %table, i64 {place[name]}")
-        lines.append(f"  %b{place[name]} = load ptr, ptr %p{place[name]}, align 8")
-    for item in step.body:
+        own = "a" if name in step.private else "b"
+        lines.append(f"  %{own}{place[name]} = load ptr, ptr %p{place[name]}, align 8")
+        if name in step.private:
+            lines.append(f"  %o{place[name]} = mul i64 %thread, {private_bytes(step.buffers[place[name]])}")
+            lines.append(f"  %b{place[name]} = getelementptr i8, ptr %a{place[name]}, i64 %o{place[name]}")
+    if times:
+        lines.append(f"  %row = mul i64 %thread, {row_of_times(step)}")
+        lines.append(f"  %times = getelementptr i64, ptr %b{place[times]}, i64 %row")
+        lines += _time(0)
+    for number, item in enumerate(step.body, 1):
         match item:
             case Call(name, buffers, scope):
                 for passed, buffer in zip(buffers, functions[name].buffers, strict=True):
@@ -164,6 +202,8 @@ def _entry(step: Step, functions: Mapping[str, Function]) -> str:
                 lines.append("  call void @graphc.barrier(ptr %barrier, i64 %threads)")
             case Guard(name):
                 lines += _guard(step, place[name], len(lines))
+        if times:
+            lines += _time(number)
     return "\n".join(
         (
             f"; the whole step; the table holds {', '.join(map(str, step.buffers))}",

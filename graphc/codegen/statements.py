@@ -13,11 +13,26 @@ from graphc.codegen import arithmetic
 from graphc.codegen.expressions import active_lanes, cell, combine, read_cell, value, write_cell
 from graphc.codegen.indices import address, integer
 from graphc.codegen.spelling import SCALAR, is_float, overload, spell
+from graphc.codegen.transpose import transpose
 from graphc.codegen.writer import RegisterArray, Writer
 from graphc.errors import LoweringError
 from graphc.loops.expressions import REDUCTIONS, Binary
 from graphc.loops.index import bounds
-from graphc.loops.ir import Accumulate, Assign, Bind, Condition, Declare, For, If, Let, Mode, Prefetch, Statement, Store
+from graphc.loops.ir import (
+    Accumulate,
+    Assign,
+    Bind,
+    Condition,
+    Declare,
+    For,
+    If,
+    Let,
+    Mode,
+    Prefetch,
+    Statement,
+    Store,
+    Transpose,
+)
 
 
 def body(writer: Writer, statements: Sequence[Statement]) -> None:
@@ -38,6 +53,8 @@ def body(writer: Writer, statements: Sequence[Statement]) -> None:
                 writer.scopes[-1].names[name] = value(writer, e)
             case Assign(array, index, e):
                 write_cell(writer, *cell(writer, array, index), value(writer, e))
+            case Transpose(array):
+                _transpose(writer, writer.array(array))
             case Declare():
                 _declare(writer, statement)
             case For():
@@ -89,6 +106,12 @@ def _store(writer: Writer, s: Store) -> None:
     else:
         writer.line(f"store {spell(dtype, lanes)} {text}, ptr {pointer}, align {dtype.bytes}")
     writer.forget((s.buffer.name,))
+
+
+def _transpose(writer: Writer, array: RegisterArray) -> None:
+    rows = [read_cell(writer, place, array) for place in array.cells]
+    for place, column in zip(array.cells, transpose(writer, rows, array.dtype), strict=True):
+        write_cell(writer, place, array, column)
 
 
 def _declare(writer: Writer, s: Declare) -> None:

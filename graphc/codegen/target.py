@@ -57,10 +57,20 @@ def _host(wanted: str) -> Target:
                 f"cannot run it: missing {missing}",
                 hint="unset it to use the processor at hand, or ask for 'generic'",
             )
-        return replace(chosen, l1=l1, l2=l2, l3=l3)
+        return _as_built(replace(chosen, l1=l1, l2=l2, l3=l3))
     best = next(target for target in (AVX512, AVX2, GENERIC) if runs_here(target))
     features = str(llvm.get_host_cpu_features().flatten())
-    return replace(best, cpu=llvm.get_host_cpu_name(), features=features, l1=l1, l2=l2, l3=l3)
+    return _as_built(replace(best, cpu=llvm.get_host_cpu_name(), features=features, l1=l1, l2=l2, l3=l3))
+
+
+HALVED = frozenset(("znver4",))
+"""Processors that pass the halves of a 512-bit register through 256-bit units, and so start half as many."""
+
+
+def _as_built(target: Target) -> Target:
+    """The target with what is known of this processor's execution units."""
+    halved = target.vector_bits == 512 and llvm.get_host_cpu_name() in HALVED
+    return replace(target, multiply_adds=target.multiply_adds // 2) if halved else target
 
 
 def caches(root: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> tuple[int, int, int]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.dsl.tensor import Tensor
-from graphc.errors import DTypeError
-from graphc.ops import activations, convolution, losses, movement, pooling
+from graphc.errors import DTypeError, GraphError
+from graphc.ops import activations, convolution, losses, movement, normalisation, pooling
 from graphc.ops import linear as _linear
 from graphc.ops import scalars as _scalars
 from graphc.ops.activations import gelu, identity, relu, relu6, silu
@@ -51,8 +51,10 @@ from graphc.ops.window import Pair
 __all__ = [
     "abs",
     "accuracy",
+    "adaptive_avg_pool2d",
     "add",
     "avg_pool2d",
+    "batch_norm",
     "bias",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -69,6 +71,7 @@ __all__ = [
     "expm1",
     "flatten",
     "gelu",
+    "global_avg_pool2d",
     "greater",
     "greater_equal",
     "identity",
@@ -108,6 +111,7 @@ __all__ = [
     "softplus",
     "sqrt",
     "square",
+    "subsample",
     "subtract",
     "sum",
     "tanh",
@@ -161,6 +165,49 @@ def max_pool2d(
 def avg_pool2d(x: Tensor, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
     """The mean of each window, padding counted as zeros; the stride is the kernel size unless given."""
     return pooling.avg_pool2d(x, kernel=kernel_size, stride=stride, padding=padding)
+
+
+def global_avg_pool2d(x: Tensor) -> Tensor:
+    """The mean of each channel of x [n, channels, h, w] as [n, channels]."""
+    return pooling.global_avg_pool2d(x)
+
+
+def adaptive_avg_pool2d(x: Tensor, output_size: Pair) -> Tensor:
+    """The means of equal windows, as many as asked for: [n, channels, *output_size]."""
+    return pooling.adaptive_avg_pool2d(x, size=output_size)
+
+
+def subsample(x: Tensor, stride: Pair, channels: int | None = None) -> Tensor:
+    """Every s-th pixel; further channels, up to the number asked for, are zero."""
+    return pooling.subsample(x, stride=stride, channels=channels)
+
+
+# ---------------------------------------------------------------------------------------- normalisation
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    eps: float = normalisation.DEFAULT_EPS,
+) -> Tensor:
+    """(x - mean) / √(variance + eps) · weight + bias for each channel of x [n, channels, ...].
+
+    In training the statistics are those of the batch (the biased variance), otherwise the running ones, which it
+    takes from the arguments and never changes: `nn.BatchNorm2d` does. Raises GraphError, ShapeError.
+    """
+    if (weight is None) != (bias is None):
+        raise GraphError("batch_norm takes weight and bias together, or neither", hint="give ones or zeros")
+    affine = () if weight is None else (weight, bias)
+    if training:
+        return (normalisation.batch_norm_affine if affine else normalisation.batch_norm)(x, *affine, eps=eps)
+    if running_mean is None or running_var is None:
+        raise GraphError("batch_norm needs running_mean and running_var unless training=True")
+    given = normalisation.channel_norm_affine if affine else normalisation.channel_norm
+    return given(x, running_mean, running_var, *affine, eps=eps)
 
 
 # -------------------------------------------------------------------------------------------- activations

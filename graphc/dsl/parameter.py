@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,28 @@ def generator_for(number: int, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(sequence))
 
 
+class Changes:
+    """Numbers the changes of all parameters, of a value or of who changes it: who has seen `last` finds nothing new."""
+
+    last = 0
+    numbers = count(1)
+
+
+class Clock:
+    """The steps of a program. What it trains ages with its clock, so a step costs the same for any number of them."""
+
+    __slots__ = ("ticks",)
+
+    def __init__(self) -> None:
+        self.ticks = 0
+
+    def advance(self, ticks: int) -> int:
+        """So many steps have been taken; returns the number of the change."""
+        self.ticks += ticks
+        Changes.last = number = next(Changes.numbers)
+        return number
+
+
 @dataclass(slots=True)
 class Form:
     """One physical copy of a value and the version that it holds."""
@@ -49,15 +72,24 @@ class Form:
 
 
 class Storage:
-    """A value in several forms, one of which is current; the others follow when they are asked for."""
+    """A value in several forms; those that are not up to date are made so when they are asked for.
 
-    __slots__ = ("current", "forms", "logical", "logical_version", "version")
+    With a clock, the form `current` is the value, whatever native code makes of it at each tick.
+    """
+
+    __slots__ = ("_clock", "_settled", "_since", "current", "forms", "logical", "logical_version")
 
     def __init__(self) -> None:
         self.logical: Array | None = None
-        self.logical_version = self.version = 0
+        self.logical_version = self._settled = self._since = 0
+        self._clock: Clock | None = None
         self.current: Hashable = None
         self.forms: dict[Hashable, Form] = {}
+
+    @property
+    def version(self) -> int:
+        """How often the value has changed."""
+        return self._settled if self._clock is None else self._settled + self._clock.ticks - self._since
 
     def read(self) -> Array:
         """The value in its logical layout, decoded from the current form if that is newer. Read-only."""
@@ -72,28 +104,40 @@ class Storage:
     def write(self, value: Array) -> None:
         """A new value, given in its logical layout."""
         value.flags.writeable = False
-        self.version += 1
-        self.logical, self.logical_version = value, self.version
+        self._settle()
+        self._settled += 1
+        self.logical, self.logical_version = value, self._settled
+        Changes.last = next(Changes.numbers)
 
     def form(self, key: Hashable, encode: Convert, decode: Convert) -> Array:
         """The up-to-date physical array of a form. It stays the same array as long as its shape does."""
-        form = self.forms.get(key)
-        if form is not None and form.version == self.version:
+        form, version = self.forms.get(key), self.version
+        if form is not None and (form.version == version or (self._clock is not None and key == self.current)):
             return form.array
         encoded = encode(self.read())
         if form is None or form.array.shape != encoded.shape or form.array.dtype != encoded.dtype:
             if np.shares_memory(encoded, self.read()) or not encoded.flags.writeable:
                 encoded = encoded.copy()
-            self.forms[key] = form = Form(encoded, decode, self.version)
+            self.forms[key] = form = Form(encoded, decode, version)
         else:
             np.copyto(form.array, encoded)
-            form.decode, form.version = decode, self.version
+            form.decode, form.version = decode, version
         return form.array
 
-    def written(self, key: Hashable) -> None:
-        """Native code has changed the array of a form: that is the value now."""
-        self.version += 1
-        self.forms[key].version, self.current = self.version, key
+    def follow(self, key: Hashable, clock: Clock) -> None:
+        """From now on native code changes the array of an up-to-date form at each tick of a clock."""
+        if self._clock is clock and self.current == key:
+            return
+        self._settle()
+        Changes.last = next(Changes.numbers)
+        self._clock, self._since, self.current = clock, clock.ticks, key
+
+    def _settle(self) -> None:
+        """Leave the clock, at the version that it has brought."""
+        version = self.version
+        if self._clock is not None:
+            self.forms[self.current].version = version
+        self._settled, self._clock = version, None
 
 
 class Parameter(Tensor):
@@ -186,8 +230,8 @@ class Parameter(Tensor):
         self.initialise()
         return self._storage.form(key, encode, decode)
 
-    def written(self, key: Hashable) -> None:
-        """Declare that the array of this form was changed and is the value now. Raises GraphError."""
+    def follow(self, key: Hashable, clock: Clock) -> None:
+        """Declare that each tick of a clock changes the array of this form, which is the value. Raises GraphError."""
         if key not in self._storage.forms:
             raise GraphError(f"parameter {self.name} has no form {key!r}", hint="ask for it with form() first")
-        self._storage.written(key)
+        self._storage.follow(key, clock)

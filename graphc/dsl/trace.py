@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.dsl.parameter import Parameter
+from graphc.dsl.phase import Phased
 from graphc.dsl.scope import settle
 from graphc.dsl.tensor import Input, Tensor
 from graphc.errors import GraphError
@@ -23,9 +24,13 @@ class Traced:
     parameters: dict[str, Parameter]
     outputs: dict[str, Value]
 
+    def without_updates(self) -> Traced:
+        """The same values, every parameter staying as it is."""
+        return replace(self, graph=replace(self.graph, updates=()))
 
-def ordered(outputs: Iterable[Tensor]) -> list[Tensor]:
-    """Every tensor that the outputs need, operands first, in a deterministic order."""
+
+def ordered(outputs: Iterable[Tensor], training: bool | None = None) -> list[Tensor]:
+    """Every tensor that the outputs need, operands first, in a deterministic order; for one phase, or for both."""
     order: dict[Tensor, None] = {}
     stack = [(t, False) for t in reversed(list(outputs))]
     while stack:
@@ -36,17 +41,22 @@ def ordered(outputs: Iterable[Tensor]) -> list[Tensor]:
             order[tensor] = None
         else:
             stack.append((tensor, True))
-            stack.extend((t, False) for t in reversed(tensor.operands))
+            needed = tensor.operands
+            if isinstance(tensor, Phased) and training is not None:
+                needed = tensor.needed(training)
+            stack.extend((t, False) for t in reversed(needed))
     return list(order)
 
 
-def trace(outputs: Mapping[str, Tensor] | Iterable[Tensor] | Tensor) -> Traced:
+def trace(outputs: Mapping[str, Tensor] | Iterable[Tensor] | Tensor, *, training: bool = False) -> Traced:
     """The graph that computes the outputs; one application of an operator is one call.
 
-    Raises GraphError where one name stands for two different inputs or parameters.
+    With `training` layers such as batch normalisation compute as they do in a training step, and the graph holds
+    their updates. Raises GraphError where one name stands for two different inputs or parameters, and where a
+    parameter is updated twice.
     """
     named = _named(outputs)
-    order = ordered(named.values())
+    order = ordered(named.values(), training)
     settle(t.place.root for t in order)
     builder = Builder()
     values: dict[Tensor, Value] = {}
@@ -60,8 +70,14 @@ def trace(outputs: Mapping[str, Tensor] | Iterable[Tensor] | Tensor) -> Traced:
             _check_new(tensor, inputs, parameters)
             parameters[tensor.name] = tensor
             values[tensor] = builder.parameter(tensor.name, tensor.type)
+    updates: dict[Value, Value] = {}
     for tensor in order:
-        if tensor.operator is not None:
+        if isinstance(tensor, Phased):
+            values[tensor] = values[tensor.chosen(training)]
+            for parameter, new in tensor.updates if training else ():
+                _check_single(parameter, values, updates)
+                updates[values[parameter]] = values[new]
+        elif tensor.operator is not None:
             values[tensor] = builder.apply(
                 tensor.operator,
                 [values[t] for t in tensor.operands],
@@ -70,7 +86,7 @@ def trace(outputs: Mapping[str, Tensor] | Iterable[Tensor] | Tensor) -> Traced:
                 location=tensor.location,
             )
     results = {name: values[t] for name, t in named.items()}
-    return Traced(builder.graph(results.values()), values, inputs, parameters, results)
+    return Traced(builder.graph(results.values(), updates.items()), values, inputs, parameters, results)
 
 
 def _named(outputs: Mapping[str, Tensor] | Iterable[Tensor] | Tensor) -> dict[str, Tensor]:
@@ -108,4 +124,14 @@ def _check_new(parameter: Parameter, inputs: Mapping[str, Value], parameters: Ma
             location=parameter.location,
             layer=parameter.scope,
             hint='name the layers differently: Dense(10, name="head")',
+        )
+
+
+def _check_single(parameter: Parameter, values: Mapping[Tensor, Value], updates: Mapping[Value, Value]) -> None:
+    if values[parameter] in updates:
+        raise GraphError(
+            f"parameter {parameter.name} is updated twice in one step",
+            location=parameter.location,
+            layer=parameter.scope,
+            hint="a layer with running averages can be called once in a model; make another layer",
         )

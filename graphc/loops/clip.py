@@ -6,16 +6,22 @@ Conditions that depend on data, or that differ between the elements of one regis
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from graphc.loops.freeze import Scope, freeze_condition, freeze_index
-from graphc.loops.index import Index, bounds, constant, maximum, minimum, quotient, variable
+from graphc.loops.index import Index, Range, bounds, constant, maximum, minimum, quotient, variable
+from graphc.loops.ir import Statement
 from graphc.loops.nests import Nest, Pass
+from graphc.loops.rewrite import substitute
 from graphc.ops.formula import Cond, reads
 from graphc.ops.structure import product
 from graphc.schedule.program import Kernel, Memory
 from graphc.types import Batch
+
+WINDOW = 16
+"""Places of a window that are written out instead of looped over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,14 @@ class ReductionLoop:
     start: Index
     stop: Index
     step: int = 1
+
+    def run(self, length: int, ranges: dict[str, Range]) -> ReductionLoop:
+        """The part of the loop that belongs to the run of iterations that starts at `<name>_r`."""
+        start = variable(f"{self.name}_r")
+        stop = start + length
+        if not self.stop.is_constant or self.stop.constant % length:
+            stop = minimum(stop, self.stop, ranges)
+        return replace(self, start=start, stop=stop)
 
 
 def reduction_loops(
@@ -52,6 +66,28 @@ def reduction_loops(
     return tuple(loops.values()), tuple(rest)
 
 
+def is_window(loops: tuple[ReductionLoop, ...]) -> bool:
+    """Whether the loops are known to run a few times only."""
+    places = 1
+    for loop in loops:
+        if not (loop.start.is_constant and loop.stop.is_constant):
+            return False
+        places *= len(range(loop.start.constant, loop.stop.constant, loop.step))
+    return places <= WINDOW
+
+
+def written_out(
+    loops: tuple[ReductionLoop, ...], body: tuple[Statement, ...], ranges: Mapping[str, Range]
+) -> tuple[Statement, ...]:
+    """The body for every place of a window, one after another: what is constant there, shuffles can know."""
+    counters = [range(loop.start.constant, loop.stop.constant, loop.step) for loop in loops]
+    result: list[Statement] = []
+    for place in itertools.product(*counters):
+        mapping = {loop.name: constant(at) for loop, at in zip(loops, place, strict=True)}
+        result += substitute(body, mapping, ranges)
+    return tuple(result)
+
+
 def _full(kernel: Kernel, sweep: Pass) -> dict[str, ReductionLoop]:
     """The loops over whole axes; those of one iteration outermost, since the innermost one is interleaved."""
     extents = dict(sweep.over)
@@ -60,6 +96,7 @@ def _full(kernel: Kernel, sweep: Pass) -> dict[str, ReductionLoop]:
     for name in sorted((n for n in order if n in extents), key=lambda n: extents[n] != 1):
         extent = extents[name]
         stop = variable("N") if isinstance(extent, Batch) else constant(extent)
+        stop = sweep.stops.get(name, stop)
         loops[name] = ReductionLoop(name, constant(0), stop)
         if name == kernel.split:
             counter = kernel.axes[0]

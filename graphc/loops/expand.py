@@ -17,6 +17,7 @@ from graphc.loops.expressions import (
     Bitcast,
     Cast,
     Compare,
+    Const,
     Expression,
     Extract,
     Fma,
@@ -24,10 +25,24 @@ from graphc.loops.expressions import (
     Name,
     Pack,
     Select,
+    Shuffle,
     Splat,
     Unary,
 )
-from graphc.loops.ir import Accumulate, Assign, Bind, Declare, For, Function, If, Let, Prefetch, Statement, Store
+from graphc.loops.ir import (
+    Accumulate,
+    Assign,
+    Bind,
+    Declare,
+    For,
+    Function,
+    If,
+    Let,
+    Prefetch,
+    Statement,
+    Store,
+    Transpose,
+)
 from graphc.loops.minimax import EXACT
 from graphc.loops.term import Term
 
@@ -102,7 +117,7 @@ def _body(body: tuple[Statement, ...], names: _Names) -> tuple[Statement, ...]:
                 new = replace(s, value=_expression(value, bindings))
             case Declare(initial=initial):
                 new = replace(s, initial=_expression(initial, bindings))
-            case Bind() | Prefetch():
+            case Bind() | Prefetch() | Transpose():
                 new = s
         result += (*bindings.lets, new)
     return tuple(result)
@@ -113,13 +128,17 @@ def _expression(e: Expression, bind: Callable[[Expression], Expression]) -> Expr
         return _expression(x, bind)
 
     match e:
+        case Unary("exp", Binary("mul", y, Unary("log", x)) | Binary("mul", Unary("log", x), y)):
+            return elementary.exp_of_log(Term(inner(x), bind), Term(inner(y), bind)).e
         case Unary(operation, x) if operation in elementary.UNARY:
             return elementary.UNARY[operation](Term(inner(x), bind)).e
+        case Binary("div", Const(1), Unary("sqrt", x) | Binary("pow", x, Const(0.5))):
+            return elementary.reciprocal_root(Term(inner(x), bind)).e
         case Binary(operation, a, b) if operation in elementary.BINARY:
             return elementary.BINARY[operation](Term(inner(a), bind), Term(inner(b), bind)).e
         case Unary(x=x) | Cast(x=x) | Bitcast(x=x) | Splat(x=x) | Extract(x=x) | Fold(x=x):
             return replace(e, x=inner(x))
-        case Binary(a=a, b=b) | Compare(a=a, b=b):
+        case Binary(a=a, b=b) | Compare(a=a, b=b) | Shuffle(a=a, b=b):
             return replace(e, a=inner(a), b=inner(b))
         case Fma(a, b, c):
             return Fma(inner(a), inner(b), inner(c))

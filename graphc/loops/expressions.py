@@ -1,7 +1,7 @@
 """Expressions of the Loop IR: every one knows its element type and its number of lanes at birth.
 
     expression Const | Number | Iota | Name | Load | Cell | Unary | Binary | Fma | Compare | Select | Cast | Bitcast
-             | Splat | Pack | Extract | Fold
+             | Splat | Pack | Shuffle | Extract | Fold
 
 `active` on a Load counts the lanes, from the first, that take part; None means all. Inactive lanes load zero.
 """
@@ -250,6 +250,20 @@ class Pack:
 
 
 @dataclass(frozen=True, slots=True)
+class Shuffle(_TypeOfA):
+    """Lanes of two vectors of equal width in another order: number k below that width is lane k of a, the others
+    count through b."""
+
+    a: Expression
+    b: Expression
+    order: tuple[int, ...]
+
+    @property
+    def lanes(self) -> int:
+        return len(self.order)
+
+
+@dataclass(frozen=True, slots=True)
 class Extract(_TypeOfX):
     """One lane as a scalar."""
 
@@ -270,6 +284,6 @@ class Fold(_TypeOfX):
 
 
 Expression = Union[
-    Const, Number, Iota, Name, Load, Cell, Unary, Binary, Fma, Compare, Select, Cast, Bitcast, Splat, Pack, Extract,
-    Fold,
+    Const, Number, Iota, Name, Load, Cell, Unary, Binary, Fma, Compare, Select, Cast, Bitcast, Splat, Pack, Shuffle,
+    Extract, Fold,
 ]  # fmt: skip

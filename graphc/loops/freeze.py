@@ -23,7 +23,7 @@ from graphc.loops.index import (
     variable,
 )
 from graphc.loops.ir import Condition
-from graphc.ops.formula import Cond, FloorDiv, Mod, Read, Where, free_symbols
+from graphc.ops.formula import Cond, FloorDiv, Mod, Read, Table, Where, free_symbols
 from graphc.ops.scalars import expand_declared
 from graphc.ops.stability import stabilise
 from graphc.types import DType
@@ -155,6 +155,8 @@ def _freeze(e: sp.Expr, scope: Scope) -> Expression:
     if isinstance(e, Read):
         value = scope.access(e.name, tuple(freeze_index(i, scope) for i in e.index))
         return value if value.dtype is dtype else Cast(value, dtype)
+    if isinstance(e, Table):
+        return _table(e, scope)
     if isinstance(e, Where):
         return Select(freeze_test(e.args[0], scope), freeze(e.args[1], scope), freeze(e.args[2], scope))
     if e.is_number:
@@ -178,6 +180,25 @@ def _freeze(e: sp.Expr, scope: Scope) -> Expression:
     if expanded != e:
         return freeze(expanded, scope)
     raise LoweringError(f"no machine form of {name}", hint="compose it from exp, log, tanh, erf, sqrt and arithmetic")
+
+
+def _table(e: Table, scope: Scope) -> Expression:
+    """An exact constant; where the index varies a chain of selections, which is slow but always possible."""
+    zero: Expression = Const(0.0, scope.dtype)
+    indices = [freeze_index(i, scope) for i in e.index]
+
+    def chosen(place: Index, values: list[Expression]) -> Expression:
+        if place.is_constant:
+            return values[place.constant] if 0 <= place.constant < len(values) else zero
+        result = zero
+        for k, value in enumerate(values):
+            if value != zero:
+                here = Compare("eq", Number(place, scope.integer), Const(k, scope.integer))
+                result = Select(here, value, result)
+        return result
+
+    rows = [chosen(indices[1], [Const(float(v), scope.dtype) for v in row]) for row in e.constants.rows]
+    return chosen(indices[0], rows)
 
 
 def _sum(e: sp.Expr, scope: Scope) -> Expression:

@@ -101,7 +101,11 @@ class Index:
 
     def __add__(self, other: Index | int) -> Index:
         if isinstance(other, int):
-            return Index(self.terms, self.constant + other)
+            return Index(self.terms, self.constant + other) if other else self
+        if not other.terms:
+            return Index(self.terms, self.constant + other.constant) if other.constant else self
+        if not self.terms:
+            return Index(other.terms, self.constant + other.constant) if self.constant else other
         return total((*self.terms, *other.terms), self.constant + other.constant)
 
     def __sub__(self, other: Index | int) -> Index:
@@ -110,6 +114,8 @@ class Index:
     def __mul__(self, k: int) -> Index:
         if k == 0:
             return ZERO
+        if k == 1:
+            return self
         return Index(tuple((a, c * k) for a, c in self.terms), self.constant * k)
 
     __rmul__ = __mul__
@@ -128,6 +134,8 @@ class Index:
 
     def variables(self) -> frozenset[str]:
         """The names of all variables, those inside atoms included."""
+        if all(type(atom) is Var for atom, _ in self.terms):
+            return frozenset([atom.name for atom, _ in self.terms])  # type: ignore[union-attr]
         found: set[str] = set()
         for atom, _ in self.terms:
             match atom:
@@ -144,6 +152,8 @@ class Index:
 
     def elements(self) -> tuple[Element, ...]:
         """The memory reads inside the expression, innermost first."""
+        if all(type(atom) is Var for atom, _ in self.terms):
+            return ()
         found: list[Element] = []
         for atom, _ in self.terms:
             match atom:

@@ -37,6 +37,7 @@ from graphc.loops.expressions import (
     Number,
     Pack,
     Select,
+    Shuffle,
     Splat,
     Unary,
 )
@@ -59,6 +60,7 @@ from graphc.loops.ir import (
     Statement,
     Step,
     Store,
+    Transpose,
 )
 from graphc.types import TensorType
 
@@ -164,6 +166,8 @@ def _run(body: tuple[Statement, ...], frame: Frame) -> None:
                 storage = np.empty((*shape, lanes) if lanes > 1 else shape, _numpy(dtype))
                 storage[...] = evaluate(initial, frame)
                 frame.registers[array] = storage
+            case Transpose(array):
+                frame.registers[array][...] = frame.registers[array].T.copy()
             case Assign(array, index, value):
                 frame.registers[array][_cell(array, index, frame)] = evaluate(value, frame)
             case Accumulate(array, index, reduction, value):
@@ -291,6 +295,9 @@ def evaluate(e: Expression, frame: Frame) -> Value:
             return np.broadcast_to(evaluate(x, frame), (lanes,))
         case Pack(items):
             return np.array([evaluate(i, frame) for i in items], _numpy(e.dtype))
+        case Shuffle(a, b, order):
+            both = [np.broadcast_to(evaluate(x, frame), (x.lanes,)) for x in (a, b)]
+            return np.concatenate(both)[list(order)]
         case Extract(x, lane):
             return np.broadcast_to(evaluate(x, frame), (x.lanes,))[lane]
         case Fold(reduction, x, width):

@@ -9,6 +9,7 @@
              | Prefetch(buffer, index)
              | Declare(array, shape, dtype, lanes, initial)               an array of registers
              | Assign(array, index, value)
+             | Transpose(array)                                           lanes and cells of a register array exchanged
              | Accumulate(array, index, reduction, value)                 array[index] = reduction(array[index], value)
     expression see expressions.py
 
@@ -118,6 +119,16 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class Transpose:
+    """Lane j of cell i and lane i of cell j change places, in an array of one axis with as many cells as lanes.
+
+    Only after `vectorise`, which brings it in for values that are read across their memory.
+    """
+
+    array: str
+
+
+@dataclass(frozen=True, slots=True)
 class Accumulate:
     array: str
     index: tuple[Index, ...]
@@ -125,7 +136,7 @@ class Accumulate:
     value: Expression
 
 
-Statement = Union[For, If, Let, Bind, Store, Prefetch, Declare, Assign, Accumulate]
+Statement = Union[For, If, Let, Bind, Store, Prefetch, Declare, Assign, Transpose, Accumulate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +179,15 @@ class Guard:
 class Step:
     """A whole program for one thread: kernels called in order, barriers only where data crosses threads.
 
-    `buffers` are the program's, in the order of the pointer table that the native entry receives.
+    `buffers` are the program's, in the order of the pointer table that the native entry receives; of those in
+    `private` every thread has a copy of its own, one behind the other.
     """
 
     name: str
     buffers: tuple[Buffer, ...]
     functions: tuple[Function, ...]
     body: tuple[Call | Barrier | Guard, ...]
+    private: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         from graphc.loops.printer import step_text

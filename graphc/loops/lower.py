@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from graphc.loops.access import buffer_of, load, physical
-from graphc.loops.clip import ReductionLoop, reduction_loops
+from graphc.loops.clip import ReductionLoop, is_window, reduction_loops, written_out
 from graphc.loops.expressions import NEUTRAL, Binary, Cast, Compare, Const, Expression, Fold, Load, Name, Select, Unary
 from graphc.loops.freeze import Scope, freeze, freeze_test
 from graphc.loops.index import UNBOUNDED, Element, Index, Range, constant, minimum, quotient, variable
@@ -36,10 +36,13 @@ from graphc.loops.ir import (
 )
 from graphc.loops.nests import Nest, nests
 from graphc.loops.rewrite import substitute
-from graphc.loops.tiles import ACCUMULATOR, TileShape, outer_loops
+from graphc.loops.tiles import ACCUMULATOR, TileShape, outer_loops, serial_loops
+from graphc.loops.transforms import is_transform, lower_transform
 from graphc.ops.formula import Formula
+from graphc.ops.structure import product
 from graphc.schedule.program import Kernel, Memory
 from graphc.schedule.tiling import Tile, choose_tile, depth_for, vectors_of
+from graphc.schedule.turning import turning_tile
 from graphc.target import Target
 from graphc.types import Batch, DType, Extent
 
@@ -48,11 +51,22 @@ def lower(kernel: Kernel, memories: Mapping[str, Memory], target: Target) -> Fun
     """The loops of one kernel, with explicit VECTOR and UNROLL loops still in place."""
     used = dict.fromkeys((*kernel.reads, *kernel.writes))
     buffers = tuple(buffer_of(memories[name]) for name in used)
-    tile = choose_tile(kernel, target)
+    if is_transform(kernel):
+        return Function(kernel.name, buffers, lower_transform(kernel, memories, target), kernel.scope)
+    tile = turning_tile(kernel, memories, target) or choose_tile(kernel, target)
     body: list[Statement] = []
     for nest in nests(kernel):
         body += _NestLowering(kernel, memories, target, nest, tile).lower()
     return Function(kernel.name, buffers, tuple(body), kernel.scope)
+
+
+def lower_inside(kernel: Kernel, memories: Mapping[str, Memory], target: Target, nest: Nest) -> tuple[Statement, ...]:
+    """The serial loops of a kernel inside the loops of a chain, which give the nest its free variables."""
+    if nest.run:  # two sums at a time, that of a run and that of the runs before it
+        tile = choose_tile(kernel, replace(target, registers=target.registers // 2 + 1))
+    else:
+        tile = choose_tile(kernel, target)
+    return _NestLowering(kernel, memories, target, nest, tile, inside=True).lower()
 
 
 @dataclass(slots=True)
@@ -64,6 +78,7 @@ class _NestLowering:
     target: Target
     nest: Nest
     tile: Tile
+    inside: bool = False
 
     # ------------------------------------------------------------------------------------------- scopes
 
@@ -77,7 +92,7 @@ class _NestLowering:
 
     def ranges(self, axes: tuple[tuple[str, Extent], ...]) -> dict[str, Range]:
         known = {n: (0, UNBOUNDED if isinstance(e, Batch) else e - 1) for n, e in axes}
-        return known | {"N": (1, UNBOUNDED)}
+        return known | {"N": (1, UNBOUNDED)} | self.nest.known
 
     def scope(self, env: dict[str, Index], ranges: dict[str, Range]) -> Scope:
         names = {s.name for s in self.kernel.stages}
@@ -142,7 +157,7 @@ class _NestLowering:
         axes = dict(self.nest.axes)
         vectors, active = 1, None
         mapping: dict[str, Index] = {}
-        known: dict[str, Range] = {"N": (1, UNBOUNDED)}
+        known: dict[str, Range] = {"N": (1, UNBOUNDED)} | self.nest.known
         outer: list[tuple[str, Index]] = []
         head: tuple[Statement, ...] = ()
         out_lane = lane if lane in axes else None
@@ -160,20 +175,29 @@ class _NestLowering:
                 known |= {f"{name}_b": (0, last // width), f"{name}_v": (0, vectors - 1), f"{name}_l": (0, lanes - 1)}
                 outer.append((f"{name}_b", quotient(size + (width - 1), width, known)))
             elif name == row and rows > 1:
-                mapping[name] = variable(f"{name}_0") + variable(f"{name}_u")
+                first = variable(f"{name}_0")
                 known |= {f"{name}_t": (0, last // rows), f"{name}_u": (0, rows - 1), f"{name}_0": (0, last - rows + 1)}
                 start = minimum(variable(f"{name}_t") * rows, size - rows, known)
-                head = (Bind(f"{name}_0", start),)
+                if start == variable(f"{name}_t") * rows:
+                    first = start
+                else:
+                    head = (Bind(f"{name}_0", start),)
+                mapping[name] = first + variable(f"{name}_u")
                 outer.append((f"{name}_t", quotient(size + (rows - 1), rows, known)))
+            elif name == self.tile.column:
+                mapping[name] = variable(f"{name}_u")
+                known |= {f"{name}_u": (0, last)}
             else:
                 known[name] = (0, last)
                 outer.append((name, size))
         depth = depth_for(self.kernel, self.tile, rows)
         tiled_row = row if rows > 1 else None
-        tile = TileShape(out_lane, lanes if out_lane else 1, vectors, tiled_row, rows, depth, active)
+        width, columns = lanes if out_lane else 1, (self.tile.column, self.tile.columns)
+        tile = TileShape(out_lane, width, vectors, tiled_row, rows, depth, active, *columns)
         body = self._reduction(tile, lane, lanes, mapping, known) if self.first.reduction else ()
         body = (*head, *self._prefetches(tile, mapping, known), *body, *self._epilogue(tile, lanes, mapping, known))
-        return (outer_loops(self._order_outer(outer, out_lane), body),)
+        loops = self._order_outer(outer, out_lane)
+        return serial_loops(loops, body) if self.inside else (outer_loops(loops, body),)
 
     def _prefetches(self, tile: TileShape, mapping: dict[str, Index], known: dict[str, Range]) -> tuple[Statement, ...]:
         """What is updated in place after a reduction is fetched before it: a pass over the weights waits for memory."""
@@ -186,6 +210,8 @@ class _NestLowering:
 
     def _order_outer(self, outer: list[tuple[str, Index]], lane: str | None) -> list[tuple[str, Index]]:
         """Blocks of a large packed operand go outside, so that each is read from memory once."""
+        if self.first.reduction is None and self.tile.row:  # squares one after another along the memory that is read
+            return sorted(outer, key=lambda loop: loop[0] == f"{self.tile.row}_t")
         blocks = [o for o in outer if lane and o[0] == f"{lane}_b"]
         others = [o for o in outer if o not in blocks]
         many = bool(blocks) and blocks[0][1].is_constant and blocks[0][1].constant >= 4
@@ -199,7 +225,7 @@ class _NestLowering:
         total = 0
         for operand in self.first.operands:
             memory = self.memories.get(operand)
-            if memory is None or memory.role == "input":
+            if memory is None:
                 continue
             size, batched = memory.value.type.per_sample()
             if not batched:
@@ -214,7 +240,7 @@ class _NestLowering:
         assert f.reduction is not None
         reduced = lane if self.kernel.lane_reduces else None
         neutral = Const(NEUTRAL[f.reduction], self.dtype)
-        shape = (tile.rows * tile.depth, tile.vectors, lanes if reduced else tile.lanes)
+        shape = (tile.rows * tile.depth, tile.vectors * tile.columns, lanes if reduced else tile.lanes)
         statements: list[Statement] = [Declare(ACCUMULATOR, shape, self.dtype, neutral)]
         for sweep in self.nest.passes:
             ranges = self.ranges((*self.nest.axes, *sweep.over))
@@ -222,12 +248,18 @@ class _NestLowering:
             loops, conditions = reduction_loops(self.kernel, self.nest, sweep, self.tile.row, scope, self.memories)
             value = _masked(freeze(f.body, scope), [freeze_test(c, scope) for c in conditions], neutral)
             known = {n: r for n, r in ranges.items() if n not in mapping} | inner
+            longest = loops[-1]
+            if self.nest.run:
+                loops = (*loops[:-1], longest.run(self.nest.run, known))
             if reduced:
-                statements += self._along_lanes(reduced, lanes, loops, value, mapping, known)
+                statements += self._along_lanes(reduced, lanes, tile, loops, value, mapping, known)
                 continue
             index = tile.cell(self.dtype).index
             once = substitute((Accumulate(ACCUMULATOR, index, f.reduction, value),), mapping, known)
             body = tile.wrap(once)
+            if product(f) is None and is_window(loops):
+                statements += written_out(loops, body, known)
+                continue
             innermost = next((loop.name for loop in reversed(loops) if dict(sweep.over)[loop.name] != 1), None)
             for loop in reversed(loops):
                 start, stop = loop.start.substitute(mapping, known), loop.stop.substitute(mapping, known)
@@ -236,11 +268,14 @@ class _NestLowering:
                 else:
                     body = (For(loop.name, start, stop, body, Mode.SERIAL, loop.step),)
             statements += body
-        return (*statements, *tile.joined(f.reduction, self.dtype))
+        statements += tile.joined(f.reduction, self.dtype)
+        if self.nest.run:
+            return tile.in_runs(longest.name, longest.stop, self.nest.run, tuple(statements), self.dtype)
+        return tuple(statements)
 
     def _along_lanes(
-        self, name: str, lanes: int, loops: tuple[ReductionLoop, ...], value: Expression, mapping: dict[str, Index],
-        known: dict[str, Range],
+        self, name: str, lanes: int, tile: TileShape, loops: tuple[ReductionLoop, ...], value: Expression,
+        mapping: dict[str, Index], known: dict[str, Range],
     ) -> tuple[Statement, ...]:  # fmt: skip
         """A reduction whose own axis lies along the lanes: one vector of partial results."""
         assert self.first.reduction is not None
@@ -248,14 +283,19 @@ class _NestLowering:
         size = next(loop.stop for loop in loops if loop.name == name)
         top = UNBOUNDED if not size.is_constant else -(-size.constant // lanes) - 1
         known = known | {f"{name}_b": (0, top), f"{name}_l": (0, lanes - 1)}
-        accumulate = Accumulate(ACCUMULATOR, (constant(0), constant(0), lane), self.first.reduction, value)
-        body = substitute((accumulate,), mapping | {name: block * lanes + lane}, known)
-        partial = None if size.is_constant and size.constant % lanes == 0 else size - block * lanes
-        body = (For(f"{name}_l", constant(0), constant(lanes), body, Mode.VECTOR, 1, partial),)
+        accumulate = Accumulate(ACCUMULATOR, (tile.row_index, tile.vector_index, lane), self.first.reduction, value)
+        once = substitute((accumulate,), mapping | {name: block * lanes + lane}, known)
+        blocks = quotient(size + (lanes - 1), lanes, known)
+        whole = quotient(size, lanes, known)
+
+        def vectors(partial: Index | None) -> tuple[Statement, ...]:
+            return tile.wrap((For(f"{name}_l", constant(0), constant(lanes), once, Mode.VECTOR, 1, partial),))
+
+        body: tuple[Statement, ...] = (For(f"{name}_b", constant(0), whole, vectors(None)),)
+        if whole != blocks:
+            body = (*body, For(f"{name}_b", whole, blocks, vectors(size - block * lanes)))
         for loop in reversed(loops):
-            if loop.name == name:
-                body = (For(f"{name}_b", constant(0), quotient(size + (lanes - 1), lanes, known), body),)
-            else:
+            if loop.name != name:
                 body = (For(loop.name, loop.start, loop.stop, body, Mode.SERIAL, loop.step),)
         return body
 
@@ -286,7 +326,10 @@ class _NestLowering:
             border = memory.layout.halo[memory.layout.order[-1]] if memory.layout.order else (0, 0)
             exact = constant(1) if border != (0, 0) else None  # padding lanes would spoil the border of zeros
             index = physical(memory.layout, logical, ranges)
-            body.append(Store(buffer_of(memory), index, Name(name, self.dtype), exact))
+            result: Expression = Name(name, self.dtype)
+            if self.nest.adds:
+                result = Binary("add", Load(buffer_of(memory), index), result)
+            body.append(Store(buffer_of(memory), index, result, exact))
         return tile.wrap(substitute(tuple(body), mapping, inner))
 
 

@@ -39,6 +39,22 @@ def interpolate(points: list[Real], values: list[Real]) -> list[Real]:
     return coefficients
 
 
+def high_and_low(value: Real, places: int) -> tuple[Real, Real]:
+    """value rounded to so many binary places after the point, and what is missing."""
+    scale = Decimal(2) ** places
+    high = (value * scale).to_integral_value() / scale
+    return high, value - high
+
+
+def parts(value: Real, bits: int, count: int) -> list[Real]:
+    """value as the sum of `count` numbers of so many bits."""
+    found: list[Real] = []
+    for _ in range(count):
+        part, value = high_and_low(value, bits - math.frexp(float(value))[1])
+        found.append(part)
+    return found
+
+
 @cache
 def polynomial(f: Callable[[Real], Real], low: str, high: str, degree: int) -> tuple[Real, ...]:
     """Coefficients, lowest power first, of a near-best polynomial for f on [low, high]."""

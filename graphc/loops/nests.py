@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field, replace
 
-from graphc.loops.index import Index, constant, variable
+from graphc.loops.index import Index, Range, constant, variable
 from graphc.ops.structure import divisibilities, radices
 from graphc.schedule.program import Kernel
 from graphc.types import Batch, Extent
@@ -20,20 +20,29 @@ PHASE_LIMIT = 64
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One sweep over the reduction: loop variables and what the formula's reduced axes become."""
+    """One sweep over the reduction: loop variables, what the formula's reduced axes become, and where loops that are
+    shorter than their axes stop."""
 
     over: tuple[tuple[str, Extent], ...]
     env: dict[str, Index] = field(default_factory=dict)
+    stops: dict[str, Index] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """Loop variables of the result, what the formula's axes become, and the sweeps of the reduction."""
+    """Loop variables of the result, what the formula's axes become, and the sweeps of the reduction.
+
+    `known` holds the ranges of variables that surround the nest; with `adds` results are added to what memory
+    holds; with `run` a sum is the total of sums over so many iterations.
+    """
 
     axes: tuple[tuple[str, Extent], ...]
     env: dict[str, Index]
     passes: tuple[Pass, ...]
     phased: bool = False
+    known: dict[str, Range] = field(default_factory=dict)
+    adds: bool = False
+    run: int = 0
 
     def part(self, axis: str, first: int, extent: int) -> Nest:
         """The nest restricted to a stretch of one axis."""
@@ -78,6 +87,8 @@ def _digits(kernel: Kernel) -> dict[str, tuple[tuple[str, int, int], ...]]:
     for axis in kernel.axes:
         if axis.name not in found or isinstance(axis.extent, Batch):
             continue
+        if axis.name == kernel.lane and found[axis.name] == {2}:
+            continue  # one shuffle gives every element to two lanes; the stores stay whole vectors
         chain = [1, *sorted(found[axis.name]), axis.extent]
         chain = list(dict.fromkeys(chain))
         if chain[-1] != axis.extent or any(b % a for a, b in itertools.pairwise(chain)):

@@ -33,6 +33,7 @@ from graphc.loops.expressions import (
     Number,
     Pack,
     Select,
+    Shuffle,
     Splat,
     Unary,
 )
@@ -55,6 +56,7 @@ from graphc.loops.ir import (
     Statement,
     Step,
     Store,
+    Transpose,
 )
 from graphc.types import DType
 
@@ -157,6 +159,8 @@ def _text(e: Expression) -> tuple[str, int]:
             return f"splat{lanes}({expression_text(x)})", ATOM
         case Pack(items):
             return f"pack{len(items)}({_list(items)})", ATOM
+        case Shuffle(a, b, order):
+            return f"shuffle{len(order)}({_list((a, b) if a != b else (a,))}; {' '.join(map(str, order))})", ATOM
         case Extract(x, lane):
             return f"lane{lane}({expression_text(x)})", ATOM
         case Fold(reduction, x, width):
@@ -230,6 +234,8 @@ def statement_head(s: Statement) -> str:
         case Declare(array, shape, dtype, initial, lanes):
             extents = f"[{','.join(map(str, shape))}]" if shape else ""
             return f"{array}: {type_text(dtype, lanes)}{extents} = {expression_text(initial)}"
+        case Transpose(array):
+            return f"transpose {array}"
         case Assign(array, index, value):
             return f"{_place(array, index)} = {expression_text(value)}"
         case Accumulate(array, index, reduction, value):

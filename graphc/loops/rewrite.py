@@ -23,11 +23,25 @@ from graphc.loops.expressions import (
     Number,
     Pack,
     Select,
+    Shuffle,
     Splat,
     Unary,
 )
 from graphc.loops.index import Index, Range
-from graphc.loops.ir import Accumulate, Assign, Bind, Condition, Declare, For, If, Let, Prefetch, Statement, Store
+from graphc.loops.ir import (
+    Accumulate,
+    Assign,
+    Bind,
+    Condition,
+    Declare,
+    For,
+    If,
+    Let,
+    Prefetch,
+    Statement,
+    Store,
+    Transpose,
+)
 
 OnIndex = Callable[[Index], Index]
 
@@ -84,6 +98,8 @@ class Rewriter:
                 return Splat(go(x), lanes)
             case Pack(items):
                 return Pack(tuple(go(i) for i in items))
+            case Shuffle(a, b, order):
+                return Shuffle(go(a), go(b), order)
             case Extract(x, lane):
                 return Extract(go(x), lane)
             case Fold(reduction, x, width):
@@ -115,6 +131,8 @@ class Rewriter:
                 return Declare(self.names.get(array, array), shape, dtype, go(initial), lanes)
             case Assign(array, index, value):
                 return Assign(self.names.get(array, array), self.indices(index), go(value))
+            case Transpose(array):
+                return Transpose(self.names.get(array, array))
             case Accumulate(array, index, reduction, value):
                 return Accumulate(self.names.get(array, array), self.indices(index), reduction, go(value))
 

@@ -23,15 +23,21 @@ class Format:
     bias: int
     exp_degree: int
     log_degree: int
+    quotient_degree: int
     trigonometric_degree: int
     erf_degree: int
     erf_one: str
     """From here on erf is 1 to the last bit."""
 
+    @property
+    def infinity(self) -> int:
+        """The bits of infinity."""
+        return (2 * self.bias + 1) << self.mantissa
+
 
 FORMATS = {
-    DType.FLOAT32: Format(DType.FLOAT32, DType.INT32, 23, 127, 4, 7, 2, 8, "4"),
-    DType.FLOAT64: Format(DType.FLOAT64, DType.INT64, 52, 1023, 10, 6, 6, 28, "6"),
+    DType.FLOAT32: Format(DType.FLOAT32, DType.INT32, 23, 127, 4, 8, 3, 2, 9, "4"),
+    DType.FLOAT64: Format(DType.FLOAT64, DType.INT64, 52, 1023, 10, 6, 8, 6, 28, "6"),
 }
 
 
@@ -106,6 +112,16 @@ class Term:
     def then(self, a: Term, b: Term) -> Term:
         """Of a condition: a where it holds, else b."""
         return Term(Select(self.e, a.e, b.e), self.bind)
+
+    def at_least(self, low: float) -> Term:
+        """max(itself, low), NaN staying NaN."""
+        x = self.named()
+        return (x < low).then(x.constant(low), x).named()
+
+    def at_most(self, high: float) -> Term:
+        """min(itself, high), NaN staying NaN."""
+        x = self.named()
+        return (x.constant(high) < x).then(x.constant(high), x).named()
 
     def sign_of(self, other: Term) -> Term:
         """Its magnitude under the sign of another."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.loops.expressions import Cell
 from graphc.loops.index import UNBOUNDED, Index, Range, constant, maximum, quotient, remainder, variable
-from graphc.loops.ir import Accumulate, Bind, For, Mode, Statement
-from graphc.loops.rewrite import substitute
+from graphc.loops.ir import Accumulate, Bind, Declare, For, Mode, Statement
+from graphc.loops.rewrite import Rewriter, substitute
 from graphc.types import DType
 
 GRAIN = 16
@@ -16,6 +16,9 @@ GRAIN = 16
 
 ACCUMULATOR = "acc"
 """The register array of a kernel's reduction: [rows · depth, vectors, lanes]."""
+
+RUN = "run"
+"""The register array of one run of a sum that is taken in runs."""
 
 ONE = constant(1)
 
@@ -31,6 +34,8 @@ class TileShape:
     rows: int
     depth: int
     active: Index | None
+    column: str | None = None
+    columns: int = 1
 
     @property
     def row_index(self) -> Index:
@@ -38,6 +43,8 @@ class TileShape:
 
     @property
     def vector_index(self) -> Index:
+        if self.column:
+            return variable(f"{self.column}_u")
         return variable(f"{self.lane}_v") if self.lane else constant(0)
 
     @property
@@ -55,6 +62,8 @@ class TileShape:
             lanes = constant(self.lanes)
             body = (For(f"{self.lane}_l", constant(0), lanes, body, Mode.VECTOR, 1, self.active),)
             body = (For(f"{self.lane}_v", constant(0), constant(self.vectors), body, Mode.UNROLL),)
+        if self.column:
+            body = (For(f"{self.column}_u", constant(0), constant(self.columns), body, Mode.UNROLL),)
         if self.row:
             body = (For(f"{self.row}_u", constant(0), constant(self.rows), body, Mode.UNROLL),)
         return body
@@ -75,6 +84,18 @@ class TileShape:
         if whole != stop:
             loops.append(For(name, whole, stop, self.wrap(once)))
         return tuple(loops)
+
+    def in_runs(
+        self, name: str, stop: Index, length: int, once: tuple[Statement, ...], dtype: DType
+    ) -> tuple[Statement, ...]:
+        """A sum as the total of the sums of short runs: rounding grows with the roots of both lengths (Higham 1993)."""
+        head, *_ = once
+        assert isinstance(head, Declare)
+        run = Rewriter(names={ACCUMULATOR: RUN}).statements(once)
+        cell = self.cell(dtype)
+        total = Declare(ACCUMULATOR, (self.rows, *head.shape[1:]), head.dtype, head.initial)
+        added = self.wrap((Accumulate(ACCUMULATOR, cell.index, "sum", replace(cell, array=RUN)),))
+        return total, For(f"{name}_r", constant(0), stop, (*run, *added), Mode.SERIAL, length)
 
     def joined(self, reduction: str, dtype: DType) -> tuple[Statement, ...]:
         """The interleaved sums added into the first."""
@@ -109,6 +130,13 @@ def outer_loops(outer: list[tuple[str, Index]], body: tuple[Statement, ...]) -> 
             return For(name, constant(0), count, body, Mode.PARALLEL)
         case _:
             return _flattened(parallel, body)
+
+
+def serial_loops(outer: list[tuple[str, Index]], body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """The outer loops one inside the other, for one thread; loops of one iteration too, because they scope names."""
+    for name, count in reversed(outer):
+        body = (For(name, constant(0), count, body),)
+    return body
 
 
 def _flattened(loops: list[tuple[str, Index]], body: tuple[Statement, ...]) -> For:

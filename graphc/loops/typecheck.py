@@ -29,6 +29,7 @@ from graphc.loops.expressions import (
     Number,
     Pack,
     Select,
+    Shuffle,
     Splat,
     Unary,
 )
@@ -60,6 +61,10 @@ class Scope:
             self, variables=set(self.variables), names=dict(self.names), arrays=dict(self.arrays), modes=modes
         )
 
+    def at(self, statement: Statement) -> Scope:
+        """What the same body sees at another statement."""
+        return Scope(self.owner, self.buffers, self.variables, self.names, self.arrays, self.modes, statement)
+
     def error(self, message: str) -> VerificationError:
         """An error that names the statement."""
         place = self.owner if self.statement is None else f"{self.owner}: `{statement_head(self.statement)}`"
@@ -73,7 +78,8 @@ class Scope:
 
 def same_type(expected: Type, got: Type, what: str, scope: Scope) -> None:
     """Require two types to be one."""
-    scope.require(expected == got, f"{what}: expected {type_text(*expected)}, got {type_text(*got)}")
+    if expected != got:
+        raise scope.error(f"{what}: expected {type_text(*expected)}, got {type_text(*got)}")
 
 
 # -------------------------------------------------------------------------------------------------- indices
@@ -81,6 +87,8 @@ def same_type(expected: Type, got: Type, what: str, scope: Scope) -> None:
 
 def verify_index(index: Index, scope: Scope) -> None:
     """Require every variable of an index to be bound, every buffer inside it to hold integers."""
+    if index.is_constant:
+        return
     for name in sorted(index.variables() - scope.variables):
         raise scope.error(f"index {index}: variable {name} is not bound")
     for element in index.elements():
@@ -92,13 +100,15 @@ def verify_index(index: Index, scope: Scope) -> None:
 
 
 def _rank(name: str, expected: int, got: int, scope: Scope) -> None:
-    scope.require(expected == got, f"{name}: expected {expected} indices, got {got}")
+    if expected != got:
+        raise scope.error(f"{name}: expected {expected} indices, got {got}")
 
 
 def verify_access(buffer: Buffer, index: tuple[Index, ...], active: Index | None, scope: Scope) -> None:
     """Require a declared buffer with one index for each of its axes."""
     declared = scope.buffers.get(buffer.name)
-    scope.require(declared == buffer, f"buffer {buffer} is not declared (known: {declared or 'none of its name'})")
+    if declared != buffer:
+        raise scope.error(f"buffer {buffer} is not declared (known: {declared or 'none of its name'})")
     _rank(buffer.name, len(buffer.shape), len(index), scope)
     for i in (*index, *([] if active is None else [active])):
         verify_index(i, scope)
@@ -112,8 +122,8 @@ def verify_cell(array: str, index: tuple[Index, ...], scope: Scope) -> Type:
     _rank(array, len(declared.shape), len(index), scope)
     for i, extent in zip(index, declared.shape, strict=True):
         verify_index(i, scope)
-        inside = not i.is_constant or 0 <= i.constant < extent
-        scope.require(inside, f"{array}: expected an index below {extent}, got {i}")
+        if i.is_constant and not 0 <= i.constant < extent:
+            raise scope.error(f"{array}: expected an index below {extent}, got {i}")
     return declared.dtype, declared.lanes
 
 
@@ -127,7 +137,8 @@ def verify_reduction(reduction: str, scope: Scope) -> None:
 
 def expression_type(e: Expression, scope: Scope) -> Type:
     """The type of an expression, once all rules hold inside it."""
-    scope.require(e.lanes > 0, f"expected at least one lane, got {e.lanes}")
+    if e.lanes <= 0:
+        raise scope.error(f"expected at least one lane, got {e.lanes}")
     match e:
         case Const(value, dtype):
             _verify_constant(value, dtype, scope)
@@ -170,6 +181,9 @@ def expression_type(e: Expression, scope: Scope) -> Type:
             for item in items:
                 _one_lane(item, scope)
             _alike(e, items, scope)
+        case Shuffle(a, b, order):
+            _alike(e, (a, b), scope)
+            scope.require(all(0 <= k < 2 * a.lanes for k in order), f"expected lanes below {2 * a.lanes}, got {order}")
         case Extract(x, lane, lanes):
             expression_type(x, scope)
             scope.require(0 <= lane < x.lanes, f"expected a lane below {x.lanes}, got {lane}")
@@ -201,7 +215,8 @@ def _verify_constant(value: float | int, dtype: ElementType, scope: Scope) -> No
         fits = value == int(value) and -(2 ** (dtype.bits - 1)) <= value < 2 ** (dtype.bits - 1)
     else:
         fits = True
-    scope.require(fits, f"constant {value} is not of type {dtype.short}")
+    if not fits:
+        raise scope.error(f"constant {value} is not of type {dtype.short}")
 
 
 FLOAT_ONLY = UNARY - {"neg", "abs", "not"} | {"pow", "copysign", "fma"}

@@ -51,7 +51,9 @@ from graphc.loops.ir import (
     Statement,
     Store,
 )
+from graphc.loops.nearby import nearby
 from graphc.loops.rewrite import Rewriter
+from graphc.loops.turn import turned
 from graphc.types import DType
 
 
@@ -114,6 +116,10 @@ def _serial(body: tuple[Statement, ...], ranges: dict[str, Range], arrays: _Arra
             case For(var, start, stop, inner, mode, step, active):
                 low, high = bounds(start, ranges)[0], bounds(stop, ranges)[1] - 1
                 local = ranges | {var: (low, high)}
+                if mode is Mode.UNROLL:
+                    before, loop, squares = turned(s, ranges, len(arrays.lanes))
+                    arrays.lanes |= squares
+                    result, inner = [*result, *before], loop.body
                 result.append(For(var, start, stop, _serial(inner, local, arrays), mode, step, active))
             case If(conditions, inner):
                 result.append(If(conditions, _serial(inner, ranges, arrays)))
@@ -152,13 +158,15 @@ class _Lanes:
                     lanes = self.arrays.lanes[array]
                     new = _widen(self.expression(value), lanes)
                     if self.active is not None and array in self.arrays.folded:
-                        new = Select(self.mask(), new, Const(NEUTRAL[reduction], new.dtype, lanes))
+                        new = self.neutral_where_idle(new, reduction)
                     result.append(Accumulate(array, index[:-1], reduction, new))
                 case Assign(array, index, value):
                     lanes = self.arrays.lanes[array]
                     result.append(Assign(array, index[:-1], _widen(self.expression(value), lanes)))
                 case Store(buffer, index, value, exact):
                     result += self.store(buffer, index, self.expression(value), exact is not None)
+                case If(conditions, inner):
+                    result.append(If(conditions, tuple(self.statements(inner))))
                 case Bind():
                     result.append(s)
                 case Prefetch(buffer, index):
@@ -198,13 +206,24 @@ class _Lanes:
         assert self.active is not None
         return Compare("lt", Iota(DType.INT32, self.width), Splat(Number(self.active, DType.INT32), self.width))
 
+    def neutral_where_idle(self, e: Expression, reduction: str) -> Expression:
+        """The expression in active lanes; a product's factors are cleared rather than itself, so that it can be
+        added in one instruction."""
+        match e:
+            case Binary("mul", a, b) if reduction == "sum":
+                return Binary("mul", self.neutral_where_idle(a, reduction), self.neutral_where_idle(b, reduction))
+            case _:
+                return Select(self.mask(), e, Const(NEUTRAL[reduction], e.dtype, e.lanes))
+
     def store(self, buffer: Buffer, index: tuple[Index, ...], value: Expression, exact: bool) -> list[Statement]:
         if self.width == 1 or not self.moves(index):
             moved = tuple(self.at(i, 0) for i in index)
             return [Store(buffer, moved, Extract(value, 0) if value.lanes > 1 else value)]
         if self.contiguous(index):
-            active = self.active if exact else self.masked(buffer, index)
             start = tuple(self.at(i, 0) for i in index)
+            # idle lanes of a digit of the axis are places of other elements, not padding
+            inner = self.active is not None and not (start[-1] + self.active).is_constant
+            active = self.active if exact or inner else self.masked(buffer, index)
             return [Store(buffer, start, _widen(value, self.width), active)]
         result: list[Statement] = []
         for lane in range(self.width):
@@ -248,7 +267,11 @@ class _Lanes:
         step = e.index.coefficient(self.var)
         rest = e.index - Index(tuple((a, k) for a, k in e.index.terms if str(a) == self.var))
         if rest.uses(self.var):
-            return self.each_lane(e)
+            distances = [self.at(e.index, k) - self.at(e.index, 0) for k in range(self.width)]
+            if not all(d.is_constant for d in distances):
+                return self.each_lane(e)
+            pattern = Pack(tuple(Const(d.constant, e.dtype) for d in distances))
+            return Binary("add", Splat(Number(self.at(e.index, 0), e.dtype), self.width), pattern)
         lanes: Expression = Iota(e.dtype, self.width)
         if step != 1:
             lanes = Binary("mul", lanes, Const(step, e.dtype, self.width))
@@ -263,7 +286,10 @@ class _Lanes:
                 if self.width > 1 and self.contiguous(index):
                     start = tuple(self.at(i, 0) for i in index)
                     return Load(buffer, start, self.width, self.masked(buffer, index))
-                return self.each_lane(e) if self.width > 1 else Rewriter(lambda i: self.at(i, 0)).expression(e)
+                if self.width == 1:
+                    return Rewriter(lambda i: self.at(i, 0)).expression(e)
+                places = tuple(tuple(self.at(i, k) for i in index) for k in range(self.width))
+                return nearby(buffer, places, self.ranges) or self.each_lane(e)
             case Number():
                 return self.number(e)
             case Cell(array, index, dtype):

@@ -8,8 +8,6 @@ fit them.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from graphc.loops.expressions import Buffer
 from graphc.loops.ir import (
     Accumulate,
@@ -28,6 +26,7 @@ from graphc.loops.ir import (
     Statement,
     Step,
     Store,
+    Transpose,
 )
 from graphc.loops.typecheck import (
     Scope,
@@ -68,7 +67,7 @@ def _verify_buffer(b: Buffer, scope: Scope) -> None:
 
 def _verify_body(body: tuple[Statement, ...], scope: Scope) -> None:
     for s in body:
-        _verify_statement(s, replace(scope, statement=s))
+        _verify_statement(s, scope.at(s))
 
 
 def _verify_statement(s: Statement, scope: Scope) -> None:
@@ -92,7 +91,8 @@ def _verify_statement(s: Statement, scope: Scope) -> None:
         case Store(buffer, index, value, active):
             verify_access(buffer, index, active, scope)
             dtype, _ = expression_type(value, scope)
-            scope.require(dtype is buffer.dtype, f"expected {buffer.dtype.short}, got {dtype.short}")
+            if dtype is not buffer.dtype:
+                raise scope.error(f"expected {buffer.dtype.short}, got {dtype.short}")
             scope.require(bool(index) or value.lanes == 1, f"expected one lane, got {value.lanes}")
         case Prefetch(buffer, index):
             verify_access(buffer, index, None, scope)
@@ -103,6 +103,12 @@ def _verify_statement(s: Statement, scope: Scope) -> None:
             scope.arrays[array] = s
         case Assign(array, index, value):
             same_type(verify_cell(array, index, scope), expression_type(value, scope), "value", scope)
+        case Transpose(array):
+            declared = scope.arrays.get(array)
+            if declared is None:
+                raise scope.error(f"register array {array} is not declared")
+            square = declared.shape == (declared.lanes,) and not declared.lanes & (declared.lanes - 1)
+            scope.require(square, f"{array}: expected as many cells as lanes, and a power of two")
         case Accumulate(array, index, reduction, value):
             verify_reduction(reduction, scope)
             same_type(verify_cell(array, index, scope), expression_type(value, scope), "value", scope)
@@ -129,7 +135,8 @@ def _verify_loop(loop: For, scope: Scope) -> None:
 
 def _unbound(name: str, scope: Scope) -> None:
     taken = name in scope.names or name in scope.variables or name in scope.arrays or name in scope.buffers
-    scope.require(not taken, f"{name} is bound twice")
+    if taken:
+        raise scope.error(f"{name} is bound twice")
 
 
 # ------------------------------------------------------------------------------------------------- programs
@@ -165,5 +172,5 @@ def _verify_call(call: Call, function: Function | None, scope: Scope) -> None:
         buffer = scope.buffers.get(name)
         if buffer is None:
             raise scope.error(f"call of {call.function}: buffer {name} is not declared")
-        fits = (buffer.dtype, buffer.shape) == (parameter.dtype, parameter.shape)
-        scope.require(fits, f"call of {call.function}: expected {parameter}, got {buffer}")
+        if (buffer.dtype, buffer.shape) != (parameter.dtype, parameter.shape):
+            raise scope.error(f"call of {call.function}: expected {parameter}, got {buffer}")

@@ -54,6 +54,15 @@ def remap_of(f: Formula) -> str | None:
     return None
 
 
+def is_selection(f: Formula) -> bool:
+    """Whether every element is one of an operand's or zero, as the indices alone decide."""
+    body = f.body
+    while isinstance(body, Where) and body.args[2] == 0 and not all_reads(body.args[0]):
+        body = body.args[1]
+    plain = f.is_pointwise and not f.conditions and isinstance(body, Read)
+    return plain and not any(all_reads(i) for i in body.index)
+
+
 def is_permutation(f: Formula) -> bool:
     """Whether the formula moves elements by its axes alone: transposed, or repeated along some axes."""
     if remap_of(f) is None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 import sympy as sp
 from sympy.core.expr import Expr
 
-from graphc.ops.formula import Cond, Formula, Read, Where
+from graphc.ops.formula import Cond, Formula, Read, Table, Where
+from graphc.ops.separable import Separable, separable
+from graphc.ops.stacking import stack_axis
 from graphc.types import Batch, Extent, TensorType
 
 
@@ -98,8 +101,18 @@ class Operations:
 @lru_cache(maxsize=16384)
 def operations(body: Expr) -> Operations:
     """The operations of a scalar expression."""
+    return _counted(_scalar_nodes(body))
+
+
+@lru_cache(maxsize=16384)
+def price(body: Expr) -> int:
+    """`cycles` of what depends on values: arithmetic of indices alone is done by loops and constants."""
+    return _counted([e for e in _scalar_nodes(body) if e.has(Read, Table)]).cycles
+
+
+def _counted(nodes: Iterable[Expr]) -> Operations:
     found = {"additions": 0, "multiplications": 0, "divisions": 0, "comparisons": 0, "transcendentals": 0}
-    for node in _scalar_nodes(body):
+    for node in nodes:
         if node.is_Add:
             found["additions"] += len(node.args) - 1
         elif node.is_Mul:
@@ -142,7 +155,7 @@ def _scalar_nodes(body: Expr) -> list[Expr]:
         if e in found:
             return
         found[e] = None
-        if isinstance(e, Read):
+        if isinstance(e, (Read, Table)):
             return
         if isinstance(e, Cond) and e.kind in ("ge", "divides"):
             return
@@ -150,7 +163,7 @@ def _scalar_nodes(body: Expr) -> list[Expr]:
             visit(a)
 
     visit(body)
-    return [e for e in found if not isinstance(e, Read)]
+    return [e for e in found if not isinstance(e, (Read, Table))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,4 +214,52 @@ def formula_cost(f: Formula, operands: Iterable[TensorType], result: TensorType)
         evaluations * each.transcendentals,
         read,
         bytes_of(result),
+    )
+
+
+def evaluations(f: Formula) -> Polynomial:
+    """How many times the body is evaluated where conditions that divide leave terms out."""
+    kept = prod(int(c.args[1]) for c in f.conditions if c.kind == "divides")
+    return polynomial(c // kept for c in volume(f).coefficients)
+
+
+def work(f: Formula) -> Polynomial:
+    """The operations that a formula takes as it is compiled: constant matrices are applied one after the other, and of
+    stacked sums each is computed alone."""
+    form = separable(f)
+    if form is not None:
+        return _transforms(f, form) * (2 * _nonzeros(form))
+    counter = stack_axis(f)
+    bodies = _alternatives(f.body) if counter else []
+    if counter is None or len(bodies) != counter.extent:
+        return evaluations(f) * (operations(f.body).total + (f.reduction is not None))
+    each = count(a.extent for a in (*f.axes, *f.over) if a != counter)
+    return each * sum(operations(body).total + 1 for body in bodies)
+
+
+def _alternatives(body: Expr) -> list[Expr]:
+    """The branches of nested conditionals, first the first."""
+    branches = []
+    while isinstance(body, Where):
+        branches.append(body.args[1])
+        body = body.args[2]
+    return [*branches, body]
+
+
+def _transforms(f: Formula, form: Separable) -> Polynomial:
+    """How many times the matrices are applied: for each tile, and for each position along the axes beside it."""
+    tiled = form.tiled
+    return count(
+        -(-a.extent // tiled[a.name]) if a.name in tiled and isinstance(a.extent, int) else a.extent
+        for a in f.axes
+        if a.name not in form.unrolled
+    )
+
+
+def _nonzeros(form: Separable) -> int:
+    """Multiply-adds of all matrices on one tile, each along its own axis of what the matrices before it made."""
+    rows, columns = [len(x.matrix) for x in form.factors], [len(x.matrix[0]) for x in form.factors]
+    return sum(
+        sum(v != 0 for row in x.matrix for v in row) * prod(rows[:k]) * prod(columns[k + 1 :])
+        for k, x in enumerate(form.factors)
     )

@@ -19,7 +19,7 @@ import sympy as sp
 from sympy.core.expr import Expr
 
 from graphc.errors import GraphError, LoweringError, ShapeError
-from graphc.ops.formula import Cond, FloorDiv, Formula, Mod, N, Read, Where, all_reads, free_symbols
+from graphc.ops.formula import Cond, FloorDiv, Formula, Mod, N, Read, Table, Where, all_reads, free_symbols
 from graphc.ops.scalars import ScalarFunction
 from graphc.types import Batch, DType
 
@@ -210,6 +210,8 @@ class _Evaluator:
                 return float(e)
             case Read():
                 return self.read(e)
+            case Table():
+                return self.elements(np.array(e.constants.rows, self.compute), e.index)
             case Where():
                 condition, a, b = e.args
                 return np.where(self.holds(condition), self.value(a), self.value(b))
@@ -252,10 +254,13 @@ class _Evaluator:
 
     def read(self, e: Read) -> Array:
         """The elements of a tensor, zero outside its box."""
-        tensor = self.tensors[e.name]
+        return self.elements(self.tensors[e.name], e.index)
+
+    def elements(self, tensor: Array, index: tuple[Expr, ...]) -> Array:
+        """The elements of an array, zero outside it."""
         inside: Any = True
         position = []
-        for i, extent in zip(e.index, tensor.shape, strict=True):
+        for i, extent in zip(index, tensor.shape, strict=True):
             k, whole = self.index(i).integral()
             inside = inside & whole & (k >= 0) & (k < extent)
             position.append(np.clip(k, 0, max(extent - 1, 0)))

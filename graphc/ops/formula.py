@@ -3,6 +3,7 @@
     Formula   out[i, ...] = reduce_{r, ... | conditions} body
     body      scalar expression over Read, constants, scalar functions, Where(condition, a, b)
     Read      tensor[index, ...]   a total function: zero outside the tensor's box
+    Table     matrix[index, ...]   exact constants, total like Read
     index     affine in the axes, rational-affine under a divisibility condition, floor/mod, or an integer-valued Read
     condition e >= 0 | s divides e | a == b | a < b | a <= b      never differentiated
 
@@ -14,10 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sympy as sp
+from sympy.core.basic import Atom
 from sympy.core.expr import Expr
 
 from graphc.types import BATCH, Batch, Extent
@@ -51,6 +54,45 @@ class Read(FormulaNode):
     @property
     def index(self) -> tuple[Expr, ...]:
         """One index expression for each axis of the tensor."""
+        return tuple(self.args[1:])
+
+
+class Constants(Atom):  # type: ignore[misc]
+    """`Constants(name, rows)`: an exact matrix as one leaf, which no rewriting looks into."""
+
+    __slots__ = ("name", "rows")
+
+    def __new__(cls, name: str, rows: Iterable[Iterable[Any]]) -> Constants:
+        self: Constants = Atom.__new__(cls)
+        self.name, self.rows = name, tuple(tuple(Fraction(str(v)) for v in row) for row in rows)
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), len(self.rows[0])
+
+    def _hashable_content(self) -> tuple[Any, ...]:
+        return self.name, self.rows
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return self.name, self.rows
+
+
+class Table(FormulaNode):
+    """`Table(constants, i, j)`: the element of an exact matrix at an index, zero outside it; its derivative is zero."""
+
+    is_real = True
+
+    @property
+    def constants(self) -> Constants:
+        return self.args[0]
+
+    @property
+    def name(self) -> str:
+        return str(self.args[0].name)
+
+    @property
+    def index(self) -> tuple[Expr, ...]:
         return tuple(self.args[1:])
 
 
@@ -246,7 +288,7 @@ def value_reads(e: Expr) -> tuple[Read, ...]:
     def visit(node: Expr) -> None:
         if isinstance(node, Read):
             found.setdefault(node)
-        elif not isinstance(node, Cond):
+        elif not isinstance(node, (Cond, Table)):
             for a in node.args:
                 visit(a)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import sympy as sp
 from sympy.core.expr import Expr
 
-from graphc.ops.formula import Axis, FloorDiv, Mod, N, Read, all_reads, denominator, replace
+from graphc.ops.formula import Axis, FloorDiv, Mod, N, Read, Table, denominator, replace, walk
 from graphc.types import BATCH, Batch, Extent
 
 
@@ -129,7 +129,7 @@ def simplify_index(e: Expr, extents: Mapping[sp.Symbol, Extent]) -> Expr:
 @lru_cache(maxsize=65536)
 def _simplify(e: Expr, items: tuple[tuple[sp.Symbol, Extent], ...]) -> Expr:
     extents = dict(items)
-    if isinstance(e, Read):
+    if isinstance(e, (Read, Table)):
         return e.func(e.args[0], *[_simplify(i, items) for i in e.index])
     if isinstance(e, (FloorDiv, Mod)):
         of, divisor = _simplify(e.args[0], items), e.args[1]
@@ -223,9 +223,9 @@ def _join_digits(e: Expr) -> Expr:
 
 
 def simplify_reads(e: Expr, extents: Mapping[sp.Symbol, Extent]) -> Expr:
-    """A scalar expression with the indices of all its reads simplified."""
+    """A scalar expression with the indices of all its reads and tables simplified."""
     mapping = {}
-    for read in all_reads(e):
+    for read in (node for node in walk(e) if isinstance(node, (Read, Table))):
         new = simplify_index(read, extents)
         if new != read:
             mapping[read] = new

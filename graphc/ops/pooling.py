@@ -5,8 +5,8 @@ from __future__ import annotations
 from sympy.core.expr import Expr
 
 from graphc.errors import ShapeError
-from graphc.ops.formula import Cond, ge
-from graphc.ops.notation import Max, Operand, Sum, axes, axis
+from graphc.ops.formula import Cond, Mod, Where, ge, lt
+from graphc.ops.notation import Max, Operand, Sum, axes, axis, extent
 from graphc.ops.operator import Sample, op
 from graphc.ops.window import Pair, Window, pair, windows
 
@@ -64,3 +64,69 @@ def avg_pool2d(X: Operand, *, kernel: Pair = 2, stride: Pair | None = None, padd
     y, x = axis("y", height.positions), axis("x", width.positions)
     r, q = axis("r", height.kernel), axis("q", width.kernel)
     return Sum(X[n, c, height.at(y, r), width.at(x, q)], over=(r, q)) / (height.kernel * width.kernel)
+
+
+@op(register=True, samples=[Sample(((2, 3, 4, 5),)), Sample(((3, 2, 1, 4),))])
+def global_avg_pool2d(X: Operand) -> Expr:
+    """Y[n, c] = 1/(H·W) Σ_{y, x} X[n, c, y, x]
+
+    X is [n, channels, height, width]. Raises ShapeError.
+    """
+    n, c, y, x = axes("n c y x")
+    return Sum(X[n, c, y, x], over=(y, x)) / (extent(y) * extent(x))
+
+
+@op(register=True, samples=[Sample(((2, 3, 4, 6),), {"size": (2, 3)}), Sample(((2, 2, 3, 5),), {"size": 1})])
+def adaptive_avg_pool2d(X: Operand, *, size: Pair = 1) -> Expr:
+    """Y[n, c, y, x] = the mean over equal windows, `size` of them along height and width.
+
+    X is [n, channels, height, width]. Raises ShapeError where the windows would not be equal.
+    """
+    if X.rank != 4:
+        raise ShapeError(f"adaptive_avg_pool2d: expected images [n, channels, height, width], got {X.shape}")
+    counts = pair("adaptive_avg_pool2d", "size", size, 1)
+    kernel = []
+    for what, whole, count in zip(("height", "width"), X.shape[2:], counts, strict=True):
+        if not isinstance(whole, int) or whole % count:
+            raise ShapeError(
+                f"adaptive_avg_pool2d: {what} {whole} has no {count} equal windows",
+                hint=f"use a size that divides {whole}, or avg_pool2d",
+            )
+        kernel.append(whole // count)
+    n, c = axes("n c")
+    y, x = axis("y", counts[0]), axis("x", counts[1])
+    r, q = axis("r", kernel[0]), axis("q", kernel[1])
+    rows = r if counts[0] == 1 else kernel[0] * y + r
+    columns = q if counts[1] == 1 else kernel[1] * x + q
+    return Sum(X[n, c, rows, columns], over=(r, q)) / (kernel[0] * kernel[1])
+
+
+@op(
+    register=True,
+    samples=[
+        Sample(((2, 2, 5, 4),), {"stride": 2, "channels": 5}),
+        Sample(((1, 3, 4, 4),), {"stride": (1, 2)}),
+        Sample(((2, 2, 3, 3),), {"channels": 4}),
+    ],
+)
+def subsample(X: Operand, *, stride: Pair = 1, channels: int | None = None) -> Expr:
+    """Y[n, c, y, x] = X[n, c, s·y, s·x], 0 for channels that X does not have
+
+    X is [n, channels, height, width]. Raises ShapeError for fewer channels than those of X.
+    """
+    if X.rank != 4 or not all(isinstance(e, int) for e in X.shape[1:]):
+        raise ShapeError(f"subsample: expected images [n, channels, height, width], got {X.shape}")
+    _, own, *image = (e if isinstance(e, int) else 0 for e in X.shape)
+    wanted = own if channels is None else channels
+    if wanted < own:
+        raise ShapeError(
+            f"subsample: {X.shape} has {own} channels, {wanted} are asked for", hint=f"use channels={own} or more"
+        )
+    (n,), c = axes("n"), axis("c", wanted)
+    positions = [
+        axis(name, -(-extent // s)) * s
+        for name, extent, s in zip("yx", image, pair("subsample", "stride", stride, 1), strict=True)
+    ]
+    if wanted == own:
+        return X[n, c, positions[0], positions[1]]
+    return Where(lt(c, own), X[n, Mod(c, own), positions[0], positions[1]], 0)

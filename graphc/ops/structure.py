@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 import sympy as sp
@@ -27,11 +28,13 @@ from graphc.types import Extent
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One read: for each axis of the tensor the axes that move it, and the axis that it follows alone, if any."""
+    """One read: for each axis of the tensor the axes that move it, the axis that it follows alone, if any, and those
+    that move it by how much: 1/2 where two neighbours read the same element."""
 
     operand: str
     moves: tuple[frozenset[str], ...]
     bare: tuple[str | None, ...]
+    steps: tuple[tuple[tuple[str, Fraction], ...], ...]
 
     @property
     def axes(self) -> frozenset[str]:
@@ -46,7 +49,19 @@ def accesses(f: Formula) -> tuple[Access, ...]:
     for r in reads(f):
         moves = tuple(frozenset(s.name for s in free_symbols(i) if s.name != "N") for i in r.index)
         bare = tuple(i.name if i.is_Symbol and i.name != "N" else None for i in r.index)
-        found.append(Access(r.name, moves, bare))
+        found.append(Access(r.name, moves, bare, tuple(map(_steps, r.index))))
+    return tuple(found)
+
+
+def _steps(index: Expr) -> tuple[tuple[str, Fraction], ...]:
+    """How far each axis moves an index, where that is nearly the same everywhere."""
+    found = []
+    for term, k in index.as_coefficients_dict().items():
+        divisor = term.args[1] if isinstance(term, FloorDiv) else sp.S.One
+        axis = term.args[0] if isinstance(term, FloorDiv) else term
+        if axis.is_Symbol and axis.name != "N":
+            step = k / divisor
+            found.append((axis.name, Fraction(int(step.p), int(step.q))))
     return tuple(found)
 
 

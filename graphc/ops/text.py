@@ -17,6 +17,8 @@ class _Printer(StrPrinter):  # type: ignore[misc]
     def _print_Read(self, e: Any) -> str:
         return f"{e.name}[{', '.join(self._print(i) for i in e.index)}]" if e.index else str(e.name)
 
+    _print_Table = _print_Read
+
     def _print_Where(self, e: Any) -> str:
         return f"({self._print(e.args[0])} ? {self._print(e.args[1])} : {self._print(e.args[2])})"
 

@@ -14,6 +14,7 @@ from graphc.ops.formula import (
     N,
     Read,
     Reduce,
+    Table,
     all_reads,
     free_symbols,
     reads,
@@ -64,7 +65,7 @@ def index_operands(f: Formula) -> tuple[str, ...]:
 
 
 def _indices(node: Expr) -> tuple[Expr, ...]:
-    if isinstance(node, Read):
+    if isinstance(node, (Read, Table)):
         return node.index
     if isinstance(node, (FloorDiv, Mod)):
         return tuple(node.args)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from graphc.errors import InputError
 from graphc.graph.ir import Graph, Value
 from graphc.ops.structure import gather_limits
+from graphc.runtime.driver import inside
+from graphc.runtime.executable import address
 from graphc.schedule.arrange import Array
 from graphc.types import Batch
 
@@ -27,15 +29,61 @@ class Signature:
                 if value.name in self.inputs and isinstance(extent, int):
                     self.limits[value.name] = min(extent, self.limits.get(value.name, extent))
 
-    def check(self, arrays: Mapping[str, Any]) -> tuple[dict[str, Array], int]:
+        self._known: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...] | None = None
+        self._ranges: tuple[tuple[str, int, int, Callable[[int, int, int], int]], ...] = ()
+        self._batch = 1
+
+    def check(self, arrays: Mapping[str, Any]) -> tuple[Mapping[str, Array], int]:
         """The arrays as native code takes them, and the batch size. Raises InputError."""
+        if self._as_before(arrays):
+            return arrays, self._batch
+        checked = {name: converted(self.inputs[name], array) for name, array in self._named(arrays).items()}
+        batch = self._sizes(checked)
+        self._check_ranges(checked)
+        self._known = tuple((name, array.dtype, array.shape) for name, array in checked.items())
+        self._ranges = tuple(
+            (n, checked[n].size, limit, inside(checked[n].itemsize)) for n, limit in self.limits.items()
+        )
+        self._batch = batch
+        return checked, batch
+
+    def check_data(self, arrays: Mapping[str, Any]) -> tuple[Mapping[str, Array], int]:
+        """Any number of samples, as they are, and their number: every row can be converted. Raises InputError."""
+        given = {name: np.asarray(array) for name, array in self._named(arrays).items()}
+        for name, array in given.items():
+            _check_dtype(self.inputs[name], array.dtype)
+        samples = self._sizes(given)
+        self._check_ranges(given)
+        return given, samples
+
+    def _as_before(self, arrays: Mapping[str, Any]) -> bool:
+        """Whether the arrays need no conversion, look like those of the last call, and keep their ranges."""
+        known = self._known
+        if known is None or len(arrays) != len(known):
+            return False
+        for name, dtype, shape in known:
+            array = arrays.get(name)
+            if type(array) is not np.ndarray or array.dtype is not dtype or array.shape != shape:
+                return False
+            if not array.flags.c_contiguous:
+                return False
+        for name, size, limit, within in self._ranges:  # noqa: SIM110 - a generator costs more than the comparison
+            if not within(address(arrays[name]), size, limit):
+                return False
+        return True
+
+    def _named(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """The arrays in the order of the inputs."""
         if arrays.keys() != self.inputs.keys():
             self._wrong_names(arrays)
+        return {name: arrays[name] for name in self.inputs}
+
+    def _sizes(self, arrays: Mapping[str, Array]) -> int:
+        """The number of samples, 1 if no shape tells it."""
         batch: int | None = None
         first = ""
-        checked: dict[str, Array] = {}
-        for name, value in self.inputs.items():
-            array = self._converted(value, arrays[name])
+        for name, array in arrays.items():
+            value = self.inputs[name]
             shape = value.type.shape
             if array.ndim != len(shape):
                 raise InputError(
@@ -52,12 +100,9 @@ class Signature:
                     raise InputError(
                         f"input {name} has shape {array.shape}, expected {_shape(value)}: axis {axis} is {size}"
                     )
-            checked[name] = array
         if batch == 0:
             raise InputError(f"the batch is empty: {first} has 0 samples", hint="a batch needs at least one sample")
-        for name, limit in self.limits.items():
-            self._check_range(name, checked[name], limit)
-        return checked, 1 if batch is None else batch
+        return 1 if batch is None else batch
 
     def _wrong_names(self, arrays: Mapping[str, Any]) -> None:
         expected = ", ".join(self.inputs) or "none"
@@ -67,32 +112,36 @@ class Signature:
         missing = [n for n in self.inputs if n not in arrays]
         raise InputError(f"input {', '.join(missing)} is missing", hint=f"the inputs are {expected}")
 
-    @staticmethod
-    def _converted(value: Value, given: Any) -> Array:
-        """A C-contiguous array of the declared dtype. Floats and integers of other widths are converted."""
-        wanted = np.dtype(value.type.dtype.numpy)
-        array = np.asarray(given)
-        if array.dtype == wanted:
-            return array if array.flags.c_contiguous else np.ascontiguousarray(array)
-        if array.dtype.kind == wanted.kind == "f" or (array.dtype.kind in "iu" and wanted.kind == "i"):
-            return np.asarray(array, dtype=wanted, order="C")
-        if wanted.kind == "f":
-            hint = f"convert it: x.astype('{wanted.name}')" + (", pixels also / 255" if array.dtype == np.uint8 else "")
-        else:
-            hint = "labels must be integers"
-        raise InputError(f"input {value.name} has dtype {array.dtype}, expected {wanted.name}", hint=hint)
+    def _check_ranges(self, arrays: Mapping[str, Array]) -> None:
+        for name, limit in self.limits.items():
+            array = arrays[name]
+            low, high = int(array.min()), int(array.max())
+            if low < 0 or high >= limit:
+                bad = low if low < 0 else high
+                where = np.unravel_index(int(np.argmax(array == bad)), array.shape)
+                place = ", ".join(map(str, where))
+                raise InputError(
+                    f"input {name} is {bad} at [{place}], expected 0..{limit - 1}",
+                    hint="labels count from 0" if bad == limit else "",
+                )
 
-    @staticmethod
-    def _check_range(name: str, array: Array, limit: int) -> None:
-        low, high = int(array.min()), int(array.max())
-        if low < 0 or high >= limit:
-            bad = low if low < 0 else high
-            where = np.unravel_index(int(np.argmax(array == bad)), array.shape)
-            place = ", ".join(map(str, where))
-            raise InputError(
-                f"input {name} is {bad} at [{place}], expected 0..{limit - 1}",
-                hint="labels count from 0" if bad == limit else "",
-            )
+
+def converted(value: Value, given: Any) -> Array:
+    """A C-contiguous array of the declared dtype. Floats and integers of other widths are converted."""
+    array = np.asarray(given)
+    _check_dtype(value, array.dtype)
+    return np.asarray(array, dtype=np.dtype(value.type.dtype.numpy), order="C")
+
+
+def _check_dtype(value: Value, dtype: np.dtype[Any]) -> None:
+    wanted = np.dtype(value.type.dtype.numpy)
+    if dtype == wanted or dtype.kind == wanted.kind == "f" or (dtype.kind in "iu" and wanted.kind == "i"):
+        return
+    if wanted.kind == "f":
+        hint = f"convert it: x.astype('{wanted.name}')" + (", pixels also / 255" if dtype == np.uint8 else "")
+    else:
+        hint = "labels must be integers"
+    raise InputError(f"input {value.name} has dtype {dtype}, expected {wanted.name}", hint=hint)
 
 
 def scalar_names(scalars: Iterable[str], graph: Graph) -> dict[str, str]:

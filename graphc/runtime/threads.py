@@ -16,14 +16,19 @@ from typing import Any
 
 from graphc.codegen import barrier, team
 from graphc.errors import InputError
+from graphc.runtime.cache import open_cache
 from graphc.runtime.jit import Native, compile_ir
 from graphc.target import GENERIC
 
 CAPACITY = 256
 """The largest number of threads."""
 
-WATCH_SECONDS = 100e-6
-"""How long an idle worker watches for the next job before it falls asleep."""
+WATCH_SECONDS = 50e-6
+"""How long an idle worker watches for the next job before it falls asleep: about as long as waking it would take.
+
+A thread of another library that is woken on its processor meanwhile waits for so long at most. To give the processor
+away while watching is worse: those threads watch too, without giving it back, and the next step waits for them.
+"""
 
 
 _TEAMS: weakref.WeakSet[Team] = weakref.WeakSet()
@@ -31,7 +36,7 @@ _TEAMS: weakref.WeakSet[Team] = weakref.WeakSet()
 
 @lru_cache(maxsize=1)
 def _code() -> Native:
-    return compile_ir(team.TEAM, GENERIC, keep_assembly=False)
+    return compile_ir(team.TEAM, GENERIC, open_cache())
 
 
 class Team:

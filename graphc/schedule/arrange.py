@@ -24,12 +24,20 @@ def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike, alignment: int = 64) -
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
+def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike, alignment: int = 64) -> Array:
+    """An array with arbitrary contents that starts on a cache line."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + alignment, np.uint8)
+    start = -raw.ctypes.data % alignment
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
 def arrange(array: Array, layout: Layout, type: TensorType, batch: int = 1) -> Array:
     """A logical array in its physical arrangement; padding and borders are zero."""
     result = aligned(physical_shape(layout, type, batch), type.dtype.numpy)
     if layout.block:
         return _blocked(result, layout, array)
-    _interior(result, layout, type, batch)[...] = array
+    interior(result, layout, type, batch)[...] = array
     return result
 
 
@@ -38,11 +46,11 @@ def restore(physical: Array, layout: Layout, type: TensorType, batch: int = 1) -
     if layout.block:
         physical = _unblocked(physical)
         layout = Layout(layout.order, layout.halo, physical.shape[-1])
-    return np.array(_interior(physical, layout, type, batch), order="C")
+    return np.array(interior(physical, layout, type, batch), order="C")
 
 
-def _interior(physical: Array, layout: Layout, type: TensorType, batch: int) -> Array:
-    """A view of the elements proper, with the axes in logical order."""
+def interior(physical: Array, layout: Layout, type: TensorType, batch: int) -> Array:
+    """A view of the elements proper, with the axes in logical order; not for layouts in blocks."""
     shape = type.concrete(batch)
     cut = tuple(slice(layout.halo[a][0], layout.halo[a][0] + shape[a]) for a in layout.order)
     return physical[cut].transpose(np.argsort(layout.order)) if layout.order else physical

@@ -2,7 +2,9 @@
 
 The choice follows from the structure of the formulas alone. A contraction runs its lanes along an axis of the result
 that exactly one factor has and has alone as an index (the output channels of a convolution, the columns of a matrix
-product); other kernels follow the values that they read and write. A parameter takes the arrangement that its first
+product); other kernels follow the values that they read and write. Where all such axes are so short that most lanes
+would be idle (an image with few channels), a contraction slides along its data instead: the lanes are neighbouring
+pixels of the result, or of the sum for a weight's gradient. A parameter takes the arrangement that its first
 contraction wants, packed in blocks of one register tile, and optimiser state takes that of its parameter.
 """
 
@@ -10,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from graphc.graph.ir import Graph, Value
+from graphc.ops.separable import separable
 from graphc.ops.structure import Access, accesses, product, reads_identity
 from graphc.schedule.fuse import value_name
 from graphc.schedule.program import Kernel
@@ -22,11 +26,19 @@ from graphc.types import Batch
 # What speaks for an axis, in the order of importance.
 IN_PLACE = 4.0  # a parameter that the kernel updates, or its state, has it innermost
 WEIGHTS = 3.0  # a contraction may pack a parameter along it
+RETURNED = 2.5  # an output whose last axis it is: programs return arrays in C order
 ALREADY = 2.0  # an operand has it innermost
 READERS = 1.5  # later kernels read the result beside operands that have it innermost
 CONTIGUOUS = 1.0  # an input has it innermost as it comes
+SHUFFLED = 1.0  # the same, but in steps that take a shuffle
 ELSEWHERE = -1.0  # an operand would have to be copied
 WASTE = 2.0  # times the share of idle lanes
+
+CROWDED = 0.5
+"""The share of idle lanes above which a contraction looks for another kind of axis."""
+
+NEAR = (Fraction(1, 2), Fraction(1), Fraction(2))
+"""Steps of neighbouring lanes that one or two vectors and a shuffle can read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,7 @@ class Lanes:
     target: Target
     values: dict[str, Value]
     parameters: frozenset[str]
+    outputs: frozenset[str] = frozenset()
     arrangement: dict[str, Arrangement] = field(default_factory=dict)
 
     def lane_of(self, name: str) -> int | None:
@@ -57,23 +70,33 @@ def choose_lanes(graph: Graph, kernels: tuple[Kernel, ...], target: Target) -> t
     """The kernels with their lanes and loop orders, and what values should look like."""
     values = {value_name(v): v for v in (*graph.inputs, *graph.parameters)}
     values |= {s.name: s.value for kernel in kernels for s in kernel.stages}
-    lanes = Lanes(target, values, frozenset(value_name(v) for v in graph.parameters))
+    parameters, outputs = (frozenset(map(value_name, group)) for group in (graph.parameters, graph.outputs))
+    lanes = Lanes(target, values, parameters, outputs)
     return tuple(_choose(lanes, kernel, kernels[k + 1 :]) for k, kernel in enumerate(kernels)), lanes
 
 
 def _choose(lanes: Lanes, kernel: Kernel, later: tuple[Kernel, ...]) -> Kernel:
     """One kernel with its lane; the values that it touches first learn their arrangement."""
     first = kernel.stages[0].formula
+    if separable(first) is not None:
+        return _choose_transform(lanes, kernel)
     scores = _scores(lanes, kernel, later)
-    best = max(scores, key=lambda name: scores[name], default=None)
+    # between transforms the last axis is what the result of the product is read along
+    ballot = list(scores)[:: -1 if kernel.chain else 1]
+    best = max(ballot, key=lambda name: scores[name], default=None)
     order = reduction_order(kernel, lanes)
-    if product(first) is None and (best is None or scores[best] <= 0):
-        reduced = _reduced_lane(lanes, kernel)
+    contraction = product(first) is not None
+    alone = contraction and kernel.chain is None
+    crowded = alone and bool(scores) and min(_idle(lanes, kernel, name) for name in scores) > CROWDED
+    sliding = _sliding(lanes, kernel) if crowded else None
+    best = sliding or best
+    if (crowded and sliding is None) or (not contraction and (best is None or scores[best] <= 0)):
+        reduced = _sliding_sum(lanes, kernel) if contraction else _reduced_lane(lanes, kernel)
         if reduced is not None:
             rest = tuple(n for n in order if n != reduced)
             return replace(kernel, lane=reduced, lane_reduces=True, order=(*rest, reduced))
     if best is None:
-        long = [a for a in kernel.axes[bool(kernel.split) :] if a.extent != 1]
+        long = [a for a in kernel.axes[bool(kernel.split) :] if a.extent != 1 and a.name not in dict(kernel.walked)]
         wide = [a for a in long if not isinstance(a.extent, Batch)]
         best = (wide or long)[-1].name if long else None
     kernel = replace(kernel, lane=best, order=order)
@@ -83,6 +106,30 @@ def _choose(lanes: Lanes, kernel: Kernel, later: tuple[Kernel, ...]) -> Kernel:
             lanes.arrangement.setdefault(stage.name, Arrangement(axis))
         _arrange_weights(lanes, kernel, best)
         _arrange_state(lanes, kernel, axis)
+    return kernel
+
+
+def _choose_transform(lanes: Lanes, kernel: Kernel) -> Kernel:
+    """A transform runs its lanes where its operand has them; one of weights where its product will read them."""
+    form = separable(kernel.stages[0].formula)
+    assert form is not None
+    read = next(a for a in accesses(kernel.stages[0].formula) if a.operand == form.operand)
+    axes = [a.name for a in kernel.axes]
+    walked = dict(kernel.walked)
+    fixed = [a.name for a in kernel.axes if not isinstance(a.extent, Batch) and a.name not in walked]
+    bare = [name for name in fixed if name in read.bare]
+    known = lanes.lane_of(form.operand)
+    lane = bare[-1] if bare else None
+    if known is not None and form.operand not in lanes.parameters and read.bare[known] in bare:
+        lane = read.bare[known]
+    if lane is None:
+        return kernel
+    kernel = replace(kernel, lane=lane)
+    for stage in kernel.stages:
+        lanes.arrangement.setdefault(stage.name, Arrangement(axes.index(lane)))
+    if form.operand in lanes.parameters:
+        lanes.arrangement.setdefault(form.operand, Arrangement(read.bare.index(lane)))
+    _arrange_state(lanes, kernel, axes.index(lane))
     return kernel
 
 
@@ -96,17 +143,76 @@ def _scores(lanes: Lanes, kernel: Kernel, later: tuple[Kernel, ...]) -> dict[str
         for position, name in enumerate(access.bare):
             if name is not None and not (contraction and name in others):
                 votes.append((name, _affinity(lanes, access, position, contraction)))
+            elif not contraction:
+                near = [axis for axis, step in access.steps[position] if step in NEAR]
+                votes += [(axis, min(SHUFFLED, _affinity(lanes, access, position, contraction))) for axis in near]
     votes += [(name, IN_PLACE) for name in _in_place(lanes, kernel)]
-    if not contraction:
+    if contraction:
+        votes += [(a.name, RETURNED) for a in kernel.axes[-1:] if not lanes.outputs.isdisjoint(kernel.writes)]
+    else:
         votes += [(name, READERS) for name in _beside_readers(lanes, kernel, later)]
-    width = lanes.target.lanes(kernel.stages[0].value.type.dtype)
     scores: dict[str, float] = {}
     for axis in kernel.axes[bool(kernel.split) :]:  # the parts of a split sum are for the threads
         mine = [weight for name, weight in votes if name == axis.name]
-        if mine and isinstance(axis.extent, int) and axis.extent != 1:
-            idle = 1.0 - axis.extent / (-(-axis.extent // width) * width)
-            scores[axis.name] = sum(mine) - WASTE * idle
+        if mine and isinstance(axis.extent, int) and axis.extent != 1 and axis.name not in dict(kernel.walked):
+            scores[axis.name] = sum(mine) - WASTE * _idle(lanes, kernel, axis.name)
     return scores
+
+
+def _idle(lanes: Lanes, kernel: Kernel, name: str) -> float:
+    """The share of lanes without work when they run along an axis; all of them for the batch."""
+    first = kernel.stages[0].formula
+    extent = next(a.extent for a in (*first.axes, *first.over) if a.name == name)
+    if isinstance(extent, Batch):
+        return 1.0
+    idle = idle_lanes(replace(kernel, lane=name), lanes.target)
+    return idle / (extent + idle)
+
+
+def slid(access: Access, lane: str | None) -> int | None:
+    """The axis of an operand along which lanes slide in single steps, not alone: pixels under a moving window."""
+    return next((k for k, bare in enumerate(access.bare) if bare is None and _single(access, k, lane)), None)
+
+
+def _single(access: Access, axis: int, name: str | None) -> bool:
+    """Whether an axis of an operand moves by one element with a loop."""
+    return any(other == name and step == 1 for other, step in access.steps[axis])
+
+
+def idle_lanes(kernel: Kernel, target: Target) -> int:
+    """How many lanes of a kernel's last vector are idle."""
+    first = kernel.stages[0].formula
+    width = target.lanes(kernel.stages[0].value.type.dtype)
+    extent = next((a.extent for a in (*first.axes, *first.over) if a.name == kernel.lane), width)
+    return 0 if isinstance(extent, Batch) else -extent % width
+
+
+def _sliding(lanes: Lanes, kernel: Kernel) -> str | None:
+    """An axis of the result along which one factor of a contraction slides in single steps, and no other moves."""
+    first = kernel.stages[0].formula
+    found: dict[str, float] = {}
+    for axis in reversed(kernel.axes[bool(kernel.split) :]):
+        movers = [a for a in accesses(first) if axis.name in a.axes]
+        places = [k for a in movers for k, names in enumerate(a.moves) if axis.name in names]
+        idle = _idle(lanes, kernel, axis.name)
+        if len(movers) == len(places) == 1 and _single(movers[0], places[0], axis.name) and idle <= CROWDED:
+            found[axis.name] = _affinity(lanes, movers[0], places[0], False) - WASTE * idle
+    return max(found, key=lambda name: found[name], default=None)
+
+
+def _sliding_sum(lanes: Lanes, kernel: Kernel) -> str | None:
+    """A reduced axis along which all factors that move have neighbours in memory: the lanes hold parts of the sum."""
+    first = kernel.stages[0].formula
+    for axis in () if first.conditions else first.over:
+        if axis.name == kernel.split or _idle(lanes, kernel, axis.name) > CROWDED:
+            continue
+        movers = [a for a in accesses(first) if axis.name in a.axes]
+        places = [[k for k, names in enumerate(a.moves) if axis.name in names] for a in movers]
+        innermost = [len(a.bare) - 1 if (k := lanes.lane_of(a.operand)) is None else k for a in movers]
+        found = zip(movers, places, innermost, strict=True)
+        if all(place == [k] and _single(a, k, axis.name) for a, place, k in found):
+            return axis.name
+    return None
 
 
 def _affinity(lanes: Lanes, access: Access, axis: int, contraction: bool) -> float:

@@ -7,14 +7,16 @@ arrangement, a copy is inserted in front of it and named in the program.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from graphc.graph.ir import Graph
 from graphc.ops.formula import rename_operands
 from graphc.ops.structure import accesses, identity, product, reach
+from graphc.schedule.chains import internal, scratch
 from graphc.schedule.fuse import value_name
-from graphc.schedule.lanes import Arrangement, Lanes, choose_lanes, loop_order
+from graphc.schedule.lanes import Arrangement, Lanes, choose_lanes, idle_lanes, loop_order, slid
+from graphc.schedule.panels import panels
 from graphc.schedule.program import Kernel, Layout, Memory, Program, Stage
 from graphc.schedule.tiling import choose_tile
 from graphc.target import Target
@@ -33,8 +35,9 @@ Border = tuple[tuple[int, int], ...]
 def plan_layouts(graph: Graph, kernels: tuple[Kernel, ...], target: Target) -> Program:
     """Choose the lanes of all kernels, lay out all memories, insert the copies that are needed."""
     kernels, lanes = choose_lanes(graph, kernels, target)
-    borders = {name: _border(name, value.type, kernels) for name, value in lanes.values.items()}
+    borders = _borders({name: value.type for name, value in lanes.values.items()}, kernels, target)
     inputs = {value_name(v) for v in graph.inputs}
+    passed = internal(kernels)
     memories: dict[str, Memory] = {}
     for name in dict.fromkeys((*inputs_and_parameters(graph), *(m for k in kernels for m in k.writes))):
         value = lanes.values[name]
@@ -43,6 +46,9 @@ def plan_layouts(graph: Graph, kernels: tuple[Kernel, ...], target: Target) -> P
             memories[name] = Memory(name, value, Layout.dense(value.type.rank), "input")
         elif name in lanes.parameters:
             memories[name] = Memory(name, value, _layout(value.type, lanes, name, none), "parameter")
+        elif name in passed:
+            lane = lanes.lane_of(name)
+            memories[name] = scratch(passed[name], name, value, -1 if lane is None else lane, target)
         else:
             memories[name] = Memory(name, value, _layout(value.type, lanes, name, borders[name]), "temporary")
     return _with_copies(graph, kernels, memories, lanes, borders)
@@ -53,21 +59,24 @@ def inputs_and_parameters(graph: Graph) -> Iterable[str]:
     return (value_name(v) for v in (*graph.inputs, *graph.parameters))
 
 
-def _border(name: str, type: TensorType, kernels: Iterable[Kernel]) -> Border:
-    """The border that reads of a value by these kernels need."""
-    border = [(0, 0)] * type.rank
+def _borders(types: Mapping[str, TensorType], kernels: Iterable[Kernel], target: Target) -> dict[str, Border]:
+    """The border that reads of each value by these kernels need, idle lanes included."""
+    borders = {name: [(0, 0)] * type.rank for name, type in types.items()}
     for kernel in kernels:
+        slack = idle_lanes(kernel, target)
         for stage in kernel.stages:
-            for operand, intervals in reach(stage.formula):
-                if operand != name:
+            for access, (operand, intervals) in zip(accesses(stage.formula), reach(stage.formula), strict=True):
+                if operand not in types:
                     continue
-                for axis, (interval, extent) in enumerate(zip(intervals, type.shape, strict=True)):
+                border = borders[operand]
+                for axis, (interval, extent) in enumerate(zip(intervals, types[operand].shape, strict=True)):
                     if interval is None or isinstance(extent, Batch):
                         continue
-                    low, high = max(0, -interval[0]), max(0, interval[1] - extent + 1)
+                    last = interval[1] + (slack if slid(access, kernel.lane) == axis else 0)
+                    low, high = max(0, -interval[0]), max(0, last - extent + 1)
                     if max(low, high) <= HALO_LIMIT:
                         border[axis] = (max(low, border[axis][0]), max(high, border[axis][1]))
-    return tuple(border)
+    return {name: tuple(border) for name, border in borders.items()}
 
 
 def _layout(type: TensorType, lanes: Lanes, name: str, border: Border) -> Layout:
@@ -84,7 +93,7 @@ def _arranged(type: TensorType, wish: Arrangement, border: Border, target: Targe
     if shape[lane] == 1 or lane in batch:
         fixed = [a for a in range(type.rank) if a not in batch]
         lane = max((a for a in fixed if shape[a] != 1), default=max(fixed, default=lane))
-    others = wish.others if wish.others is not None else range(type.rank)
+    others = (*wish.others, wish.lane) if wish.others is not None else range(type.rank)
     order = (*(a for a in batch if a != lane), *(a for a in others if a not in batch and a != lane), lane)
     extent = shape[lane]
     if isinstance(extent, Batch):
@@ -110,8 +119,11 @@ def _with_copies(
         renames: dict[str, str] = {}
         for operand in kernel.reads:
             memory = memories[operand]
+            if memory.role == "scratch":
+                continue
             wanted = _with_border(kernel, memory, lanes, borders[operand])
             wanted = wanted or _along_lanes(kernel, memory, lanes, borders[operand])
+            wanted = wanted or panels(kernel, memory, lanes.target)
             if wanted is None:
                 continue
             layout, why = wanted
@@ -119,15 +131,36 @@ def _with_copies(
                 name = _unused(f"{operand}.{why}", memories)
                 copies[operand, layout] = name
                 memories[name] = Memory(name, memory.value, layout, "temporary")
-                result.append(_copy(memories[name], operand, why))
+                result.insert(_before(result, kernel), _copy(memories[name], operand, why))
             renames[operand] = copies[operand, layout]
         result.append(_renamed(kernel, renames))
         for key in [k for k in copies if k[0] in kernel.writes]:
             del copies[key]
+    outputs: list[str] = []
+    for value in graph.outputs:
+        name = value_name(value)
+        if _rearranged(memories[name]):
+            name = _unused(f"{name}.out", memories)
+            memories[name] = Memory(name, value, Layout.dense(value.type.rank), "temporary")
+            result.append(_copy(memories[name], value_name(value), "in the order of its axes"))
+        outputs.append(name)
     named = tuple(replace(k, name=f"k{i}") for i, k in enumerate(result))
-    outputs = tuple(value_name(v) for v in graph.outputs)
-    guard = outputs[0] if graph.updates and outputs else None
-    return Program(named, tuple(memories.values()), outputs, guard)
+    guard = value_name(graph.outputs[0]) if graph.updates and outputs else None
+    return Program(named, tuple(memories.values()), tuple(outputs), guard)
+
+
+def _rearranged(memory: Memory) -> bool:
+    """Whether a result lies in memory in another order than the caller wants."""
+    shape = memory.value.type.shape
+    order = [a for a in memory.layout.order if shape[a] != 1]
+    batched = any(isinstance(extent, Batch) for extent in shape[1:])  # memory is outermost along the batch
+    return memory.role == "temporary" and not batched and order != sorted(order)
+
+
+def _before(kernels: list[Kernel], kernel: Kernel) -> int:
+    """The place in front of a kernel, or of the chain that it continues."""
+    mine = [i for i, k in enumerate(kernels) if k.chain is not None and k.chain == kernel.chain]
+    return mine[0] if mine else len(kernels)
 
 
 def _with_border(kernel: Kernel, memory: Memory, lanes: Lanes, border: Border) -> tuple[Layout, str] | None:
@@ -135,12 +168,15 @@ def _with_border(kernel: Kernel, memory: Memory, lanes: Lanes, border: Border) -
     type = memory.value.type
     if memory.role == "temporary" or not type.dtype.is_float:
         return None
-    if not any(map(any, _border(memory.name, type, [kernel]))):
+    if not any(map(any, _borders({memory.name: type}, [kernel], lanes.target)[memory.name])):
         return None
     if memory.role == "parameter":
         return _layout(type, lanes, memory.name, border), "halo"
     channels_last = type.rank > 2 and type.shape[1] != 1
     order = (0, *range(2, type.rank), 1) if channels_last else tuple(range(type.rank))
+    along = next((slid(a, kernel.lane) for a in accesses(kernel.stages[0].formula) if a.operand == memory.name), None)
+    if along is not None:
+        order = (*(axis for axis in range(type.rank) if axis != along), along)
     extent = type.shape[order[-1]]
     assert isinstance(extent, int)
     return Layout(order, border, extent + sum(border[order[-1]])), "halo"
@@ -152,9 +188,11 @@ def _along_lanes(kernel: Kernel, memory: Memory, lanes: Lanes, border: Border) -
     if product(first) is None or kernel.lane is None or kernel.lane_reduces or not type.dtype.is_float:
         return None
     for access in accesses(first):
-        if access.operand != memory.name or kernel.lane not in access.bare:
+        if access.operand != memory.name or kernel.lane not in access.axes:
             continue
-        axis = access.bare.index(kernel.lane)
+        axis = access.bare.index(kernel.lane) if kernel.lane in access.bare else slid(access, kernel.lane)
+        if axis is None:
+            continue
         extent = type.shape[axis]
         if axis == memory.layout.order[-1] or isinstance(extent, Batch):
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphc.ops.text import formula_text
 from graphc.schedule.program import Kernel, Memory, Program
 
@@ -9,6 +11,7 @@ from graphc.schedule.program import Kernel, Memory, Program
 def memory_text(memory: Memory) -> str:
     """`t5: f32[N,6,28,28] as [N,28,28,8] order 0231, slot 3`"""
     slot = f", slot {memory.slot}" if memory.slot >= 0 else ""
+    slot += f" in stretches {memory.life[0]} to {memory.life[1]}" if memory.life else ""
     layout = memory.layout.text(memory.value.type)
     return f"{memory.name}: {memory.value.type} {memory.role} as {layout}{slot}"
 
@@ -19,7 +22,8 @@ def kernel_text(kernel: Kernel) -> str:
     if kernel.lane_reduces:
         lane += " (reduced)"
     split = f", {kernel.axes[0].extent} parts over {kernel.split}" if kernel.split else ""
-    head = f"kernel {kernel.name}  {kernel.scope or '-'}  {lane}{split}"
+    chain = f", in {kernel.chain.name}" if kernel.chain else ""
+    head = f"kernel {kernel.name}  {kernel.scope or '-'}  {lane}{split}{chain}"
     targets = dict(kernel.stores)
     lines = [head]
     for stage in kernel.stages:
@@ -30,10 +34,21 @@ def kernel_text(kernel: Kernel) -> str:
     return "\n".join(lines)
 
 
+def _unit_text(unit: Sequence[Kernel]) -> str:
+    """A kernel; or all kernels of a chain, with what they walk over."""
+    chain = unit[0].chain
+    if chain is None:
+        return kernel_text(unit[0])
+    parts = f", summed in {chain.parts} parts" if chain.parts else ""
+    walks = ", ".join(f"{w.block} of {w.axis}" for w in chain.walks)
+    lines = [f"{chain.name}: {len(unit)} kernels together, block by block: {walks}{parts}"]
+    return "\n".join([*lines, *(f"  {line}" for k in unit for line in kernel_text(k).splitlines())])
+
+
 def program_text(program: Program) -> str:
     """All memories, then all kernels in order."""
     lines = [memory_text(m) for m in program.memories]
-    lines += ["", *[kernel_text(k) for k in program.kernels]]
+    lines += ["", *map(_unit_text, program.units)]
     if program.guard:
         lines.append(f"guard {program.guard}: no parameter changes unless it is finite")
     lines.append("return " + ", ".join(program.outputs))

@@ -3,13 +3,15 @@
 Program(kernels, memories, inputs, parameters, outputs, guard)
 Kernel(name, stages, stores, reads, ...)      one loop nest: an optional reduction and the pointwise stages on it
 Stage(value, formula)                         the first may reduce; later ones read earlier ones in place
-Memory(name, value, layout, role, slot)       where a value lives, and how its elements are arranged
+Memory(name, value, layout, role, slot, life) where a value lives, and how its elements are arranged
+Chain(name, walks, parts)                     consecutive kernels that run together, block by block
 Layout(order, halo, last, block)              axis order, zero border, padded or blocked last axis
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 
 from graphc.graph.ir import Value
 from graphc.ops.formula import Axis, Formula
@@ -63,13 +65,17 @@ class Layout:
         return f"[{physical}]{order}{halo}{block}"
 
 
+Life = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """A place for one value.
 
-    role: input (the caller's array), scalar (a run-time number), parameter (persistent), constant, or temporary.
-    Temporaries that share a `slot` take turns; memories with a halo keep their slot to themselves, because the
-    border is cleared once and never written.
+    role: input (the caller's array), scalar (a run-time number), parameter (persistent), constant, temporary, or
+    scratch: one block of a value that passes between the kernels of a chain, private to each thread.
+    Temporaries that share a `slot` take turns; if the slot has a `life`, the first and the last stretch in which it is
+    used, others may overlap it before and after.
     """
 
     name: str
@@ -77,6 +83,7 @@ class Memory:
     layout: Layout
     role: str
     slot: int = -1
+    life: Life | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,38 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Walk:
+    """A loop of a chain: an axis of so many values, `block` of them at a time."""
+
+    axis: str
+    extent: Extent
+    block: int
+
+    @property
+    def loop(self) -> str:
+        """The variable that counts the blocks."""
+        return f"{self.axis}_block"
+
+    @property
+    def blocks(self) -> Extent:
+        """How many blocks there are; the batch's number of blocks follows from its size."""
+        return self.extent if isinstance(self.extent, Batch) else -(-self.extent // self.block)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Consecutive kernels that run together: all of them on one block, then on the next.
+
+    What passes between them is a scratch memory of one block. With `parts` the last kernel sums over the blocks: so
+    many partial sums, each over every so-manyth block of the first walk, whatever the number of threads.
+    """
+
+    name: str
+    walks: tuple[Walk, ...]
+    parts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Kernel:
     """One loop nest.
 
@@ -96,7 +135,8 @@ class Kernel:
     lanes, an axis of the result or, for `lane_reduces`, of the reduction; `order` lists the reduced axes from the
     outermost loop inwards. With `split`, the named reduced axis starts
     at the first axis of the result and advances by that axis' extent: partial sums whose number never depends on the
-    thread count. `digits` replaces an axis by a mixed-radix number: axis name and the divisors of its digits.
+    thread count. `digits` replaces an axis by a mixed-radix number: axis name and the divisors of its digits. In a
+    `chain`, `walked` pairs axes of the kernel with the axes that the chain walks.
     """
 
     name: str
@@ -107,20 +147,23 @@ class Kernel:
     order: tuple[str, ...] = ()
     split: str | None = None
     digits: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    chain: Chain | None = None
+    walked: tuple[tuple[str, str], ...] = ()
     scope: str = ""
     location: Location | None = None
     remarks: tuple[str, ...] = ()
+    reads: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The memories that are read."""
+
+    def __post_init__(self) -> None:
+        own = {s.name for s in self.stages}
+        read = dict.fromkeys(o for s in self.stages for o in s.formula.operands if o not in own)
+        object.__setattr__(self, "reads", tuple(read))
 
     @property
     def axes(self) -> tuple[Axis, ...]:
         """The axes of the result, shared by all stages."""
         return self.stages[0].formula.axes
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The memories that are read."""
-        own = {s.name for s in self.stages}
-        return tuple(dict.fromkeys(o for s in self.stages for o in s.formula.operands if o not in own))
 
     @property
     def writes(self) -> tuple[str, ...]:
@@ -145,6 +188,12 @@ class Program:
     def memory(self, name: str) -> Memory:
         """The memory of that name."""
         return next(m for m in self.memories if m.name == name)
+
+    @property
+    def units(self) -> tuple[tuple[Kernel, ...], ...]:
+        """Kernels that run together: those of a chain, others alone."""
+        grouped = groupby(enumerate(self.kernels), lambda item: item[1].chain or item[0])
+        return tuple(tuple(kernel for _, kernel in group) for _, group in grouped)
 
     def __str__(self) -> str:
         from graphc.schedule.printer import program_text

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.autodiff.backward import jvp, vjp
 from graphc.dsl.parameter import Parameter
+from graphc.dsl.phase import Phased
 from graphc.dsl.tensor import Input, Tensor
 from graphc.dsl.trace import ordered, trace
 from graphc.errors import DTypeError, GraphError
@@ -212,11 +213,16 @@ class _Comparison:
 
 
 def in_float64(tensor: Tensor) -> Tensor:
-    """The same expression in float64, with inputs of the same names and parameters of its own with equal values."""
+    """The same expression in float64, with inputs of the same names and parameters of its own with equal values.
+
+    Where training and inference differ it is that of training.
+    """
     copies: dict[Tensor, Tensor] = {}
-    for t in ordered([tensor]):
+    for t in ordered([tensor], training=True):
         wide = TensorType(t.shape, DType.FLOAT64 if t.dtype.is_float else t.dtype)
         match t:
+            case Phased():
+                copies[t] = copies[t.training]
             case Input():
                 copies[t] = Input(t.name, wide, t.location)
             case Parameter():
@@ -270,13 +276,14 @@ def check_dot_product(
     """
     if output.dtype is not DType.FLOAT64:
         raise DTypeError(f"the output is {output.dtype.value}; this test needs float64", hint="in_float64(output)")
-    leaves = trace([output])
+    leaves = trace([output], training=True).without_updates()
     if wrt is None:
         wrt = [p for p in leaves.parameters.values() if p.trainable]
     names = leaf_names(leaves, wrt)
     tangents = [Input(f"tangent of {n}", t.type) for n, t in zip(names, wrt, strict=True)]
     cotangent = Input("cotangent", output.type)
-    program = compile_derivative(trace([output, cotangent, *tangents]), lambda graph: _both_products(graph, names))
+    everything = trace([output, cotangent, *tangents], training=True).without_updates()
+    program = compile_derivative(everything, lambda graph: _both_products(graph, names))
     generator = np.random.default_rng(seed)
     # the value itself shows the batch size
     fed = {name: np.asarray(a) for name, a in arrays.items()}

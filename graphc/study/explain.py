@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 from graphc.graph.analysis.mincut import backward_nodes, store_or_recompute
-from graphc.loops.ir import Barrier, Call
-from graphc.ops.compose import remap_of
-from graphc.ops.cost import Polynomial, bytes_of, count, operations
-from graphc.ops.structure import product
+from graphc.loops.ir import Barrier
+from graphc.ops.cost import Polynomial
+from graphc.ops.separable import separable
 from graphc.schedule.buffers import TYPICAL_BATCH, memory_bytes
 from graphc.schedule.fuse import value_name
 from graphc.schedule.program import Kernel, Memory
-from graphc.schedule.tiling import choose_tile
+from graphc.schedule.roofline import (
+    NOMINAL,
+    Machine,
+    Prediction,
+    kernel_flops,
+    least_traffic,
+    predictions,
+    traffic,
+)
+from graphc.schedule.strategy import in_parts, is_contraction, is_copy
 from graphc.study.compiled import Compiled
+from graphc.study.machine import measured as machine_at_hand
 from graphc.study.math import forward_values
-from graphc.study.scopes import applied
+from graphc.study.scopes import applied, layer_of, unit_name
 from graphc.study.slowpaths import parallel_pieces, slow_paths
-from graphc.study.tables import bytes_text, each_sample, number_text, table
+from graphc.study.tables import bytes_text, each_sample, number_text, table, time_text
 
 GROUPS = {
     "trace": ("trace",),
     "differentiate": ("differentiate", "update"),
-    "schedule": ("fuse", "split_reductions", "plan_layouts", "assign_buffers"),
+    "schedule": ("fuse", "form_chains", "split_reductions", "stack_sums", "plan_layouts", "assign_buffers"),
     "loops": ("lower", "vectorise", "unroll", "expand_transcendentals"),
     "emit": ("emit",),
 }
 """Stages by what they work on; all others rewrite graphs."""
 
 
-def explain(compiled: Compiled, threads: int) -> str:
-    """Target, compile time, kernels, slow paths, layouts, memory, what is kept for the backward part, remarks."""
+def explain(compiled: Compiled, threads: int, measured: bool = False) -> str:
+    """Target, compile time, kernels, what else was considered, slow paths, layouts, memory, traffic, remarks.
+
+    Times are predicted for a nominal core, or with `measured` for the core at hand.
+    """
+    machine = machine_at_hand(compiled.target) if measured else NOMINAL
+    costs = predictions(compiled.program, compiled.target, TYPICAL_BATCH, machine)
     sections = (
         summary(compiled, threads),
         _time(compiled),
-        _kernels(compiled),
+        _kernels(compiled, costs, machine),
         _structure(compiled),
+        _refused(compiled, costs),
         _slow(compiled),
         _layouts(compiled),
         _memory(compiled),
+        _traffic(compiled),
         _stored(compiled),
         _remarks(compiled),
     )
@@ -56,7 +72,7 @@ def summary(compiled: Compiled, threads: int) -> str:
     state = f", {learnt} tensors updated" if learnt else ""
     dtypes = dict.fromkeys(m.value.type.dtype for m in program.memories if m.value.type.dtype.is_float)
     lanes = ", ".join(f"{target.lanes(d)} lanes of {d.value}" for d in dtypes)
-    calls = sum(isinstance(item, Call) for item in step.body)
+    units = len(program.units)
     barriers = sum(isinstance(item, Barrier) for item in step.body)
     rows = [
         ("path", f"{compiled.path}, one native call{state}"),
@@ -64,7 +80,7 @@ def summary(compiled: Compiled, threads: int) -> str:
         ("outputs", results),
         ("target", f"{target.name}: {lanes}, {target.registers} vector registers"),
         ("threads", f"{threads}" + ("" if threads > 1 else ", no thread is woken")),
-        ("kernels", f"{calls}, compiled as {len(step.functions)} distinct functions"),
+        ("kernels", f"{units}, compiled as {len(step.functions)} distinct functions"),
         (
             "barriers",
             f"{barriers} in each call" + ("" if threads > 1 else ", which cost nothing with one thread"),
@@ -76,7 +92,8 @@ def summary(compiled: Compiled, threads: int) -> str:
 
 def _work(compiled: Compiled) -> str:
     flops = sum((kernel_flops(k) for k in compiled.program.kernels), Polynomial())
-    moved = sum((kernel_bytes(compiled, k) for k in compiled.program.kernels), Polynomial())
+    memories = {m.name: m for m in compiled.program.memories}
+    moved = sum((traffic(unit, memories) for unit in compiled.program.units), Polynomial())
     fixed = f" and {number_text(flops.fixed)} in every call" if flops.fixed else ""
     intensity = flops(TYPICAL_BATCH) / max(moved(TYPICAL_BATCH), 1)
     return (
@@ -87,6 +104,8 @@ def _work(compiled: Compiled) -> str:
 
 def _time(compiled: Compiled) -> str:
     """Seconds by group of stages; the rest is verification and the drawing of initial values."""
+    if compiled.found:
+        return f"compiled in {compiled.seconds:.2f} s: the code was in the cache"
     group_of = {stage: group for group, stages in GROUPS.items() for stage in stages}
     seconds = dict.fromkeys(("trace", "graph passes", "differentiate", "schedule", "loops", "emit"), 0.0)
     for record in compiled.stages.records:
@@ -100,41 +119,35 @@ def _time(compiled: Compiled) -> str:
 # -------------------------------------------------------------------------------------------------- kernels
 
 
-def kernel_flops(kernel: Kernel) -> Polynomial:
-    """Scalar operations of all stages; terms that a condition leaves out count too."""
-    total = Polynomial()
-    for stage in kernel.stages:
-        f = stage.formula
-        # of the partial sums each takes a share of the terms
-        axes = f.axes[1:] if kernel.split and stage is kernel.stages[0] else f.axes
-        each = operations(f.body).total + (f.reduction is not None)
-        total += count(a.extent for a in (*axes, *f.over)) * each
-    return total
-
-
-def kernel_bytes(compiled: Compiled, kernel: Kernel) -> Polynomial:
-    """Bytes read and written when each element is moved once."""
+def _kernels(compiled: Compiled, costs: tuple[Prediction, ...], machine: Machine) -> str:
+    whole = sum(cost.seconds for cost in costs)
     memories = {m.name: m for m in compiled.program.memories}
-    touched = (*kernel.reads, *kernel.writes)
-    return sum((bytes_of(memories[name].value.type) for name in touched), Polynomial())
-
-
-def _kernels(compiled: Compiled) -> str:
-    flops = {k.name: kernel_flops(k) for k in compiled.program.kernels}
-    whole = max(1, sum(f(TYPICAL_BATCH) for f in flops.values()))
+    head = "kernel", "layer", "computes", "strategy", "lanes", "pieces", "operations", "bytes"
+    rows = [(*head, "predicted", "bound by", "roofline", "share")]
     lowered = {f.name: f for f in compiled.stages["lower"].functions}
-    rows = [("kernel", "layer", "computes", "strategy", "lanes", "pieces", "operations", "bytes", "share")]
-    for kernel, call in compiled.calls:
+    for (unit, call), cost in zip(compiled.units, costs, strict=True):
         pieces = " or ".join(dict.fromkeys(map(str, parallel_pieces(lowered[call.function])))) or "1"
+        flops = sum((kernel_flops(k) for k in unit), Polynomial())
         rows.append(
             (
-                kernel.name, kernel.scope or "-", _computes(compiled, kernel), _strategy(compiled, kernel),
-                _lanes(kernel), pieces, each_sample(flops[kernel.name]), each_sample(kernel_bytes(compiled, kernel)),
-                f"{flops[kernel.name](TYPICAL_BATCH) / whole:.1%}",
+                unit_name(unit), layer_of(unit) or "-", ", then ".join(_computes(compiled, k) for k in unit),
+                cost.strategy, ", ".join(dict.fromkeys(map(_lanes, unit))), pieces, each_sample(flops),
+                each_sample(traffic(unit, memories)), time_text(cost.seconds), cost.bound, f"{cost.roofline:.0%}",
+                f"{cost.seconds / whole:.1%}",
             )
         )  # fmt: skip
-    note = f"operations and bytes: N counts samples; share: of all operations at batch {TYPICAL_BATCH}"
-    return "kernels\n" + table(rows, "llllllrrr") + f"\n  {note}"
+    return f"kernels\n{table(rows, 'llllllrrrlrr')}\n{_legend(machine, whole)}"
+
+
+def _legend(machine: Machine, whole: float) -> str:
+    core = "a nominal core" if machine is NOMINAL else "this core"
+    time = time_text(whole)
+    rates = ", ".join(f"{rate:.3g} from {name}" for name, rate in machine.rates.items())
+    return (
+        f"  operations and bytes: N counts samples; the rest at batch {TYPICAL_BATCH}, {time} in all, for {core}\n"
+        f"  of {machine.clock / 1e9:.3g} GHz that moves in a cycle so many bytes: {rates};\n"
+        f"  roofline: the part of the predicted time that a core without idle lanes and idle issue slots would need"
+    )
 
 
 def _computes(compiled: Compiled, kernel: Kernel) -> str:
@@ -144,15 +157,6 @@ def _computes(compiled: Compiled, kernel: Kernel) -> str:
     operators = {n.output: n.operator for n in compiled.graph.nodes}
     names = [operators.get(s.value, "partial sums") for s in kernel.stages]
     return " + ".join(names)
-
-
-def _strategy(compiled: Compiled, kernel: Kernel) -> str:
-    first = kernel.stages[0].formula
-    if product(first) is not None:
-        return f"contraction, tile {choose_tile(kernel, compiled.target)}"
-    if first.reduction is not None:
-        return f"{first.reduction} over {', '.join(a.name for a in first.over)}"
-    return "copy" if remap_of(first) is not None and len(kernel.stages) == 1 else "pointwise"
 
 
 def _lanes(kernel: Kernel) -> str:
@@ -169,11 +173,11 @@ def _is_copy(kernel: Kernel) -> bool:
 def _structure(compiled: Compiled) -> str:
     """The kernels by what limits them: contractions reuse what they load, the others wait for memory."""
     kernels = compiled.program.kernels
-    plain = [k for k in kernels if product(k.stages[0].formula) is None]
+    plain = [k for k in kernels if not is_contraction(k)]
     flops = sum((kernel_flops(k) for k in kernels), Polynomial())(TYPICAL_BATCH)
     rest = sum((kernel_flops(k) for k in plain), Polynomial())(TYPICAL_BATCH)
     lines = [f"{len(kernels) - len(plain)} kernels are contractions with {1 - rest / max(flops, 1):.1%} of the work"]
-    for kind in ("pointwise", "reduction", "copy"):
+    for kind in ("pointwise", "reduction", "transform", "copy"):
         names = [k.name for k in plain if _kind(k) == kind]
         if names:
             lines.append(f"  {kind + ':':<10} {', '.join(names)}")
@@ -182,18 +186,52 @@ def _structure(compiled: Compiled) -> str:
 
 def _kind(kernel: Kernel) -> str:
     first = kernel.stages[0].formula
+    if separable(first) is not None:
+        return "transform"
     if first.reduction is not None:
         return "reduction"
-    return "copy" if remap_of(first) is not None and len(kernel.stages) == 1 else "pointwise"
+    return "copy" if is_copy(kernel) else "pointwise"
+
+
+def _refused(compiled: Compiled, costs: tuple[Prediction, ...]) -> str:
+    """What was said of each sum of products before it was scheduled, and tiles that were not chosen."""
+    said = {remark.subject: remark.text for remark in compiled.stages.remarks if remark.stage == "apply_winograd"}
+    readers = {name: kernel for kernel in compiled.program.kernels for name in kernel.reads}
+    units: dict[str, list[str]] = {}
+    for (unit, _), cost in zip(compiled.units, costs, strict=True):
+        if not any(map(is_contraction, unit)):
+            continue
+        end = unit[-1]
+        if in_parts(end):  # the sum that was spoken of is the total of the parts
+            end = readers.get(end.writes[0], end)
+        value = str(end.stages[0].value)
+        for text in (*([said[value]] if value in said else []), *cost.refused):
+            units.setdefault(text, []).append(unit_name(unit))
+    lines = [f"  {text}: {', '.join(names)}" for text, names in units.items()]
+    return "\n".join(["considered for sums of products, and why it was taken or not", *lines]) if lines else ""
+
+
+def _traffic(compiled: Compiled) -> str:
+    """What a step moves, and what it has to."""
+    program = compiled.program
+    memories = {m.name: m for m in program.memories}
+    moved = sum((traffic(unit, memories) for unit in program.units), Polynomial())
+    least = least_traffic(program)
+    times = moved(TYPICAL_BATCH) / max(least(TYPICAL_BATCH), 1)
+    return (
+        f"traffic: {each_sample(moved)} bytes read and written by the kernels, {bytes_text(moved(TYPICAL_BATCH))} at "
+        f"batch {TYPICAL_BATCH}\n"
+        f"  {times:.1f} times {each_sample(least)} of inputs, parameters and outputs, which every order moves"
+    )
 
 
 def _slow(compiled: Compiled) -> str:
     lowered = {f.name: f for f in compiled.stages["lower"].functions}
     vectorised = {f.name: f for f in compiled.stages["vectorise"].functions}
     lines = []
-    for kernel, call in compiled.calls:
+    for unit, call in compiled.units:
         before, after = (applied(functions[call.function], call) for functions in (lowered, vectorised))
-        lines += [f"  {kernel.name:<4} {kernel.scope or '-'}: {text}" for text in slow_paths(before, after)]
+        lines += [f"  {unit_name(unit):<4} {layer_of(unit) or '-'}: {text}" for text in slow_paths(before, after)]
     return "\n".join(["slow paths" if lines else "slow paths: none, every access moves whole vectors", *lines])
 
 
@@ -272,8 +310,9 @@ def _stored(compiled: Compiled) -> str:
 
 
 def _remarks(compiled: Compiled) -> str:
-    lines = [f"  {remark}" for remark in compiled.stages.remarks]
+    lines = [f"  {remark}" for remark in compiled.stages.remarks if remark.stage != "apply_winograd"]
     lines += [f"  {text}" for text in compiled.program.remarks]
+    lines += [f"  cache: {compiled.problem}"] if compiled.problem else []
     for kernel in compiled.program.kernels:
         lines += [f"  {kernel.name}: {text}" for text in kernel.remarks if not text.startswith("copy ")]
     return "\n".join(["remarks", *dict.fromkeys(lines)]) if lines else ""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy.typing as npt
 
 from graphc.autodiff.backward import gradients
+from graphc.build import build
 from graphc.codegen.target import host
 from graphc.dsl.parameter import Parameter
 from graphc.dsl.tensor import Input, Tensor
@@ -20,14 +21,10 @@ from graphc.errors import DerivativeError, GraphError
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph
 from graphc.ops.structure import identity
-from graphc.passes import History, Named, Observer, run
+from graphc.passes import Named
 from graphc.pipeline import SIMPLE, STABLE, lowering_passes, verify
 from graphc.programs import InferenceProgram
-from graphc.runtime.executable import Executable
-from graphc.runtime.jit import compile_ir
 from graphc.runtime.threads import default_threads
-from graphc.study.compiled import Compiled
-from graphc.study.dump import dump_from_environment
 
 Array = npt.NDArray[Any]
 Several = Sequence[Tensor] | Mapping[str, Tensor]
@@ -64,11 +61,11 @@ def compile_gradients(
     `wrt` are parameters and floating-point inputs, by default all trainable parameters. `cotangents` are
     tensors of the outputs' shapes, in order or by the outputs' names; a scalar output counts as it is without
     one. Raises DerivativeError for other outputs without a cotangent and for an integer w, GraphError for a w
-    that is no leaf of the outputs.
+    that is no leaf of the outputs. Layers compute as in a training step; running averages stay as they are.
     """
     named = named_tensors(outputs)
     asked = {**named, "": _pulled(named, named_tensors({} if cotangents is None else cotangents))}
-    traced = trace(asked)
+    traced = trace(asked, training=True).without_updates()
     if wrt is None:
         wrt = [p for p in traced.parameters.values() if p.trainable]
     names = leaf_names(traced, wrt)
@@ -83,7 +80,7 @@ def compile_derivative(
 
     The stages are those of training, without an update.
     """
-    start, target, history = perf_counter(), host(), History()
+    start, target = perf_counter(), host()
     for parameter in traced.parameters.values():
         parameter.initialise()
     rewrites = (*STABLE, *SIMPLE)
@@ -94,15 +91,7 @@ def compile_derivative(
         Named("copy_leaves", _copy_leaves),
         *lowering_passes(target),
     )
-    dumps = dump_from_environment("gradients")
-    observers: tuple[Observer, ...] = (history, *dumps)
-    for observer in observers:
-        observer.after("trace", None, traced.graph, 0.0, ())
-    native = compile_ir(run(passes, traced.graph, verify, observers), target)
-    for dump in dumps:
-        dump.write("native", "s", native.assembly)
-    executable = Executable(history["assign_buffers"], history["expand_transcendentals"], native)
-    compiled = Compiled("gradients", history, executable, target, perf_counter() - start)
+    compiled = build("gradients", traced.graph, passes, verify, target, start)
     return InferenceProgram(compiled, traced, tuple, threads or default_threads())
 
 

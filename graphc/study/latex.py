@@ -111,6 +111,12 @@ class _Printer(LatexPrinter):  # type: ignore[misc]
     def _print_Read(self, e: Any) -> str:
         return _subscripted(self.tensor(e.name), [self.index(i) for i in e.index])
 
+    def _print_Table(self, e: Any) -> str:
+        """The letter upright, its size above: several tables of one kind may stand side by side."""
+        letter, _, size = e.name.partition("(")
+        shown = rf"\mathrm{{{letter}}}" + (rf"^{{({size}}}" if size else "")
+        return f"{shown}_{{{','.join(self.index(i) for i in e.index)}}}"
+
     def _print_FloorDiv(self, e: Any) -> str:
         a, b = map(self.index, e.args)
         return rf"\lfloor {a} / {b} \rfloor" if e.args[0].is_Symbol else rf"\lfloor ({a}) / {b} \rfloor"

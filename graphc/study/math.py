@@ -85,7 +85,7 @@ def _target(node: Node, of: Value | None, producers: dict[Value, Node], calls: d
 
 def groups(compiled: Compiled, scope: str | None) -> Iterator[tuple[str, list[Entry]]]:
     """The entries of each layer, in the order of the forward computation. Raises GraphError for no such layer."""
-    graph = compiled.graph
+    graph = compiled.formulas
     check_scope(scope, (n.scope for n in graph.nodes))
     layers: dict[str, list[Entry]] = {}
     for entry in entries(graph):
@@ -157,9 +157,9 @@ def derivatives_text(compiled: Compiled, scope: str | None = None) -> str:
         raise GraphError(f"an {compiled.path} program has no derivatives", hint="look at the training program")
     before = next(r.before for r in compiled.stages.records if r.stage == "differentiate")
     check_scope(scope, (n.scope for n in before.nodes))
-    active = _active(before, compiled.graph)
+    active = _active(before, compiled.formulas)
     final: dict[str, list[Entry]] = {}
-    for entry in entries(compiled.graph):
+    for entry in entries(compiled.formulas):
         if entry.part == ADJOINT:
             final.setdefault(entry.node.scope, []).append(entry)
     calls: dict[int, list[Node]] = {}
@@ -213,8 +213,8 @@ def _derived(nodes: list[Node], active: frozenset[Value]) -> str:
 
 def latex_text(compiled: Compiled, scope: str | None = None) -> str:
     r"""Markdown with all formulas as LaTeX; \bar{v} is the derivative of the loss by v."""
-    everything = entries(compiled.graph)
-    names = _latex_names(compiled.graph, everything)
+    everything = entries(compiled.formulas)
+    names = _latex_names(compiled.formulas, everything)
     parts = [f"# The mathematics of the {compiled.path} program"]
     for layer, found in groups(compiled, scope):
         parts.append(f"## {layer or 'Outside of layers'}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from graphc.errors import GraphError
 from graphc.graph.ir import Graph
 from graphc.loops.ir import Call, Function, Step
 from graphc.loops.rewrite import BufferRenamer
-from graphc.schedule.program import Program
+from graphc.schedule.program import Kernel, Program
 
 
 def matches(scope: str, wanted: str | None) -> bool:
@@ -78,3 +78,13 @@ def applied(function: Function, call: Call) -> Function:
     renamer = BufferRenamer(names)
     buffers = tuple(renamer.renamed(b) for b in function.buffers)
     return Function(function.name, buffers, renamer.statements(function.body), call.scope)
+
+
+def unit_name(unit: Sequence[Kernel]) -> str:
+    """`k3`, or `k3-k5` for kernels that run together."""
+    return unit[0].name if len(unit) == 1 else f"{unit[0].name}-{unit[-1].name}"
+
+
+def layer_of(unit: Sequence[Kernel]) -> str:
+    """The layers that kernels belong to, each once."""
+    return "+".join(dict.fromkeys(part for kernel in unit for part in kernel.scope.split("+") if part))

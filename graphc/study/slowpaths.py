@@ -19,6 +19,7 @@ from graphc.loops.expressions import (
     Number,
     Pack,
     Select,
+    Shuffle,
     Splat,
     Unary,
 )
@@ -61,7 +62,7 @@ def operands(e: Expression) -> tuple[Expression, ...]:
     match e:
         case Unary(_, x) | Cast(x) | Bitcast(x) | Splat(x) | Extract(x) | Fold(_, x):
             return (x,)
-        case Binary(_, a, b) | Compare(_, a, b):
+        case Binary(_, a, b) | Compare(_, a, b) | Shuffle(a, b):
             return a, b
         case Fma(a, b, c) | Select(a, b, c):
             return a, b, c
@@ -77,8 +78,8 @@ def parallel_pieces(function: Function) -> tuple[Index, ...]:
 
 
 def slow_paths(lowered: Function, vectorised: Function) -> tuple[str, ...]:
-    """Guarded reads, accesses lane by lane and partial vectors, each once for every buffer that it concerns."""
-    found = [*_guards(lowered), *_packs(vectorised), *_scatters(vectorised), *_masks(vectorised)]
+    """Guarded reads, constants looked up, accesses lane by lane, partial vectors: each once for every buffer."""
+    found = [*_guards(lowered), *_tables(lowered), *_packs(vectorised), *_scatters(vectorised), *_masks(vectorised)]
     return tuple(dict.fromkeys(found))
 
 
@@ -87,6 +88,13 @@ def _guards(function: Function) -> Iterator[str]:
         match e:
             case Select(condition, Load(buffer), Const(value=0)) if _on_indices(condition):
                 yield f"guarded reads of {buffer.name}: an index may leave the tensor where no border is kept"
+
+
+def _tables(function: Function) -> Iterator[str]:
+    for e in expressions(function.body):
+        match e:
+            case Select(Compare("eq", Number(), Const()), Const() | Select(), Const() | Select()):
+                yield "constants chosen by an index: one comparison for each of them"
 
 
 def _on_indices(e: Expression) -> bool:

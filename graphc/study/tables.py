@@ -39,3 +39,11 @@ def bytes_text(value: int) -> str:
         if value >= limit:
             return f"{value / limit:.4g} {suffix}" if value >= 999.5 * limit else f"{value / limit:.3g} {suffix}"
     return f"{value} B"
+
+
+def time_text(seconds: float) -> str:
+    """`1.23 ms`, three digits in seconds, milliseconds or microseconds."""
+    for scale, suffix in ((1.0, "s"), (1e-3, "ms")):
+        if seconds >= 0.9995 * scale:
+            return f"{seconds / scale:.3g} {suffix}" if seconds < 999.5 * scale else f"{seconds / scale:,.0f} {suffix}"
+    return f"{seconds * 1e6:.3g} µs" if seconds >= 0.95e-6 else f"{seconds * 1e6:.2f} µs"

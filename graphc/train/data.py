@@ -115,6 +115,15 @@ def split(data: Dataset, held_out: float = 1 / 3, seed: int = 0) -> tuple[Datase
     return data.take(parts[0]), data.take(parts[1])
 
 
+def shuffled(count: int, seed: int = 0, epoch: int = 0) -> npt.NDArray[np.int64]:
+    """The numbers 0..count-1 in an order that seed and epoch alone decide: that of the samples in an epoch.
+
+    Random numbers: Philox, Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+    """
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
+    return generator.permutation(count)
+
+
 @dataclass(frozen=True, slots=True)
 class Normalisation:
     """x ↦ (x - mean) / deviation, one mean and deviation for all pixels."""

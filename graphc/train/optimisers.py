@@ -13,6 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from graphc.errors import GraphcError
 from graphc.ops.formula import where
 from graphc.ops.notation import Operand, less
@@ -141,6 +144,19 @@ class _Compiled:
         rate = float(self.lr(step))
         check_range(f"lr({step})", rate, 0, math.inf)
         return rate
+
+
+def scalars_over(optimizer: Optimizer, steps: range) -> dict[str, npt.NDArray[np.float64]]:
+    """What an optimiser is fed at each of several steps, an array for each name."""
+    own = isinstance(optimizer, SGD | Adam) and type(optimizer).scalars in (SGD.scalars, Adam.scalars)
+    if own and isinstance(optimizer, _Compiled) and not callable(optimizer.lr):
+        every = {
+            "lr": np.full(len(steps), optimizer.rate(steps[0])),
+            "t": np.arange(steps.start, steps.stop, dtype=float),
+        }
+        return {name: every[name] for name in optimizer.scalars(steps[0])}
+    rows = [optimizer.scalars(step) for step in steps]
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

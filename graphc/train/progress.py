@@ -47,7 +47,7 @@ class Progress:
         """Training begins: so many epochs of so many samples."""
 
     def batch(self, samples: int, metrics: dict[str, float]) -> None:
-        """A batch is done; `metrics` are the means of the epoch so far."""
+        """One or more batches are done, of so many samples; `metrics` are the means of the epoch so far."""
 
     def epoch(self, epoch: Epoch) -> None:
         """An epoch is done."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -118,8 +118,8 @@ class Model:
     ) -> History:  # fmt: skip
         """Train on samples `x` with targets `y`, shuffled anew for each epoch, as `seed` decides.
 
-        The last batch of an epoch may be smaller. Ctrl-C ends training after the current step and
-        keeps what was learnt.
+        The last batch of an epoch may be smaller. Ctrl-C ends training within a tenth of a second, between two
+        steps, and keeps what was learnt.
         Raises DataError for arrays that do not go together, InputError and NonFiniteError as the program.
         """
         _check_lengths(x, y)
@@ -139,11 +139,14 @@ class Model:
             with Interruptible() as interruptible:
                 for number in range(1, epochs + 1):
                     mean, started = _Mean(), perf_counter()
-                    for rows in _batches(generator.permutation(len(x)), batch_size):
-                        interruptible.point()
-                        mean.add(program.step(**{self.x: x[rows], self.y: y[rows]}), len(rows))
-                        steps += 1
-                        listener.batch(len(rows), mean.value)
+                    interruptible.point()
+                    order = generator.permutation(len(x))
+                    for part in program.segments({self.x: x, self.y: y}, batch_size, order=order):
+                        steps += len(part)
+                        mean.add(part.values, part.samples)
+                        listener.batch(int(part.samples.sum()), mean.value)
+                        if mean.samples < len(x):
+                            interruptible.point()
                     seconds = perf_counter() - started
                     held_out = self.evaluate(*validation, threads=threads) if validation is not None else {}
                     done.append(Epoch(number, mean.value, held_out, len(x), seconds))
@@ -161,8 +164,9 @@ class Model:
         _check_lengths(x, y)
         program = self._compiled("evaluate", {"loss": self.loss, **self.metrics}, threads)
         mean = _Mean()
-        for rows in _batches(np.arange(len(x)), batch_size):
-            mean.add(program(**{self.x: x[rows], self.y: y[rows]}), len(rows))
+        for rows in _batches(len(x), batch_size):
+            batch = {self.x: x[rows], self.y: y[rows]}
+            mean.add(program(**batch), np.array([len(batch[self.x])]))
         return mean.value
 
     def predict(self, x: Array, *, batch_size: int = EVALUATION_BATCH_SIZE, threads: int | None = None) -> Array:
@@ -170,7 +174,7 @@ class Model:
         if not len(x):
             raise DataError("there are no samples to predict")
         program = self._compiled("predict", self.outputs, threads)
-        parts = [program(**{self.x: x[rows]}) for rows in _batches(np.arange(len(x)), batch_size)]
+        parts = [program(**{self.x: x[rows]}) for rows in _batches(len(x), batch_size)]
         return np.concatenate(parts)
 
     def _compiled(self, purpose: str, outputs: Any, threads: int | None) -> Any:
@@ -188,22 +192,24 @@ class _Mean:
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
-        self._samples = 0
+        self.samples = 0
 
-    def add(self, values: Mapping[str, Any], samples: int) -> None:
+    def add(self, values: Mapping[str, Any], samples: npt.NDArray[np.int64]) -> None:
+        """The values of several batches, and how many samples each of them had."""
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value) * samples
-        self._samples += samples
+            # one after the other, whatever parts they come in: the same sums for any number of parts
+            total = np.append(self._sums.get(name, 0.0), np.asarray(value, np.float64) * samples)
+            self._sums[name] = float(np.cumsum(total)[-1])
+        self.samples += int(samples.sum())
 
     @property
     def value(self) -> dict[str, float]:
-        return {name: total / self._samples for name, total in self._sums.items()}
+        return {name: total / self.samples for name, total in self._sums.items()}
 
 
-def _batches(order: npt.NDArray[np.intp], size: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Consecutive pieces of an order, the last one possibly shorter."""
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+def _batches(count: int, size: int) -> list[slice]:
+    """Consecutive samples, the last batch possibly smaller."""
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _check_lengths(x: Array, y: Array) -> None:

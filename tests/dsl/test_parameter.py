@@ -7,7 +7,7 @@ import pytest
 
 from graphc.dsl import initialisers, parameter
 from graphc.dsl.initialisers import fans, initialiser
-from graphc.dsl.parameter import Parameter
+from graphc.dsl.parameter import Changes, Clock, Parameter
 from graphc.errors import DTypeError, GraphcError, GraphError, ShapeError
 from graphc.types import BATCH
 
@@ -24,6 +24,13 @@ def transposed(p: Parameter, calls: list[str] | None = None) -> np.ndarray:
         return a.T
 
     return p.form("transposed", encode, decode)
+
+
+def written(p: Parameter, key: str) -> None:
+    """Native code has changed the array of a form."""
+    clock = Clock()
+    p.follow(key, clock)
+    clock.advance(1)
 
 
 def test_the_value_is_copied_cast_and_read_only() -> None:
@@ -59,7 +66,7 @@ def test_native_code_owns_a_form() -> None:
     native += 10
     assert p.value[0, 0] == 0, "not declared as written yet"
     version = p.version
-    p.written("transposed")
+    written(p, "transposed")
     assert p.version == version + 1
     assert calls == ["encode"], "the value is decoded only when it is read"
     assert p.value.tolist() == [[10, 11, 12], [13, 14, 15]]
@@ -84,12 +91,12 @@ def test_forms_follow_each_other() -> None:
     native = transposed(p)
     padded = p.form("padded", lambda a: np.pad(a, ((0, 0), (0, 1))), lambda a: a[:, :3])
     native[:] = [[1, 4], [2, 5], [3, 6]]
-    p.written("transposed")
+    written(p, "transposed")
     same = p.form("padded", lambda a: np.pad(a, ((0, 0), (0, 1))), lambda a: a[:, :3])
     assert same is padded
     assert padded.tolist() == [[1, 2, 3, 0], [4, 5, 6, 0]]
     padded[0, 0] = 9
-    p.written("padded")
+    written(p, "padded")
     assert transposed(p)[0, 0] == 9
     assert p.value.tolist() == [[9, 2, 3], [4, 5, 6]]
 
@@ -99,15 +106,48 @@ def test_a_form_never_shares_memory_with_the_value() -> None:
     native = p.form("plain", lambda a: a, lambda a: a)
     native[:] = 3
     assert (p.value == 1).all()
-    p.written("plain")
+    written(p, "plain")
     value = p.value
     native[:] = 4
     assert (value == 3).all()
 
 
+def test_a_value_ages_with_the_clock_that_it_follows_until_someone_else_changes_it() -> None:
+    p, clock = Parameter("w", (2, 3), "ones"), Clock()
+    native = transposed(p)
+    p.follow("transposed", clock)
+    before, kept = p.version, p.value
+    for ticks in (1, 5):
+        native += 1
+        clock.advance(ticks)
+    assert p.version == before + 6
+    assert (p.value == 3).all()
+    assert (kept == 1).all()
+    assert transposed(p) is native, "the current form is not made anew"
+    padded = p.form("padded", lambda a: np.pad(a, ((0, 0), (0, 1))), lambda a: a[:, :3])
+    assert (padded[:, :3] == 3).all()
+    p.value = np.zeros((2, 3))
+    clock.advance(10)
+    assert p.version == before + 7
+    assert (transposed(p) == 0).all()
+    written(p, "padded")
+    assert p.version == before + 8
+
+
+def test_every_change_has_a_number_of_its_own() -> None:
+    p, clock, seen = Parameter("w", (2,), "ones"), Clock(), {Changes.last}
+    p.initialise()
+    seen.add(Changes.last)
+    p.value = [1, 2]
+    seen.add(Changes.last)
+    seen.add(clock.advance(3))
+    assert len(seen) == 4
+    assert Changes.last == max(seen)
+
+
 def test_only_a_form_that_was_asked_for_can_be_written() -> None:
     with pytest.raises(GraphError, match="parameter w has no form 'gpu'"):
-        Parameter("w", (2,)).written("gpu")
+        Parameter("w", (2,)).follow("gpu", Clock())
 
 
 # -------------------------------------------------------------------------------------- initial values

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from graphc.loops.ir import Barrier, Call, Guard, Step
-from graphc.loops.link import canonical
+from collections.abc import Sequence
+
+import pytest
+
+import graphc as gc
+from graphc.codegen.target import host
+from graphc.loops import link as link_module
+from graphc.loops.ir import Barrier, Call, Function, Guard, Step
+from graphc.loops.link import canonical, link
+from graphc.loops.lower import lower
 from graphc.loops.rewrite import all_bound_names
-from graphc.schedule.program import Program
+from graphc.schedule.program import Kernel, Program
 from tests.schedule.build import training_stage
 
 
@@ -68,9 +76,28 @@ def test_equal_kernels_are_one_function() -> None:
     assert (renamed.buffers, renamed.body) == (function.buffers, function.body)
 
 
-def test_buffers_never_take_the_name_of_a_variable() -> None:
-    import graphc as gc
+def test_kernels_that_differ_in_names_are_lowered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [gc.nn.Dense(4, "relu", name=name) for name in ("one", "two", "three", "four")]
+    y = gc.nn.Sequential(*layers)(gc.input("x", (gc.BATCH, 4)))
+    program = gc.compile_training((y * y).mean(), stop_after="assign_buffers")
+    memories = {m.name: m for m in program.memories}
+    lowered: list[str] = []
 
+    def one(unit: Sequence[Kernel]) -> Function:
+        lowered.append(unit[0].name)
+        return lower(unit[0], memories, host())
+
+    shared = link(program, one)
+    once = len(lowered)
+    assert once == len(shared.functions) < len(program.kernels)
+    counts = iter(range(len(program.kernels)))
+    anonymous = link_module._anonymous
+    monkeypatch.setattr(link_module, "_anonymous", lambda unit, m: (next(counts), anonymous(unit, m)[1]))
+    assert link(program, one) == shared
+    assert len(lowered) == once + len(program.kernels)
+
+
+def test_buffers_never_take_the_name_of_a_variable() -> None:
     x = gc.input("x", (gc.BATCH, 3, 2, 5))
     step = gc.compile_inference(gc.dense(x, gc.Parameter("w", (4, 5))), stop_after="lower")
     (function,) = step.functions

@@ -66,6 +66,17 @@ def test_a_partial_vector_at_the_end_of_a_buffer_is_masked() -> None:
     assert run(after)[8:].tolist() == [9, 10]
 
 
+def test_idle_lanes_of_a_digit_leave_the_elements_behind_alone() -> None:
+    """Those belong to the next value of the higher digit, and perhaps to another thread."""
+    lanes = For(
+        "l", constant(0), constant(LANES), stored(Load(X, (i,)), variable("k") * 2 + i), Mode.VECTOR, 1, constant(2)
+    )
+    f = vectorise(Function("kernel", (X, Y), (For("k", constant(0), constant(2), (lanes,), Mode.PARALLEL),), ""))
+    y = np.full(10, -1.0)
+    run_function(f, {"x": np.arange(1.0, 11.0), "y": y}, 1, thread=0, threads=2)
+    np.testing.assert_array_equal(y, [1, 2, *[-1] * 8])
+
+
 def test_how_accesses_are_written(golden) -> None:
     assert "\n".join(f"# {name}\n{vectorise(vector(body))}" for name, body in BODIES.items()) == golden
 

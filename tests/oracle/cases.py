@@ -42,6 +42,11 @@ def convolution(**options: int) -> Build:
     return lambda t: F.conv2d(t["x"], t["weight"], t["bias"], **options)
 
 
+def batch_norm(training: bool) -> Build:
+    names = ("running_mean", "running_var", "weight", "bias")
+    return lambda t: F.batch_norm(t["x"], *[t.get(name) for name in names], training=training)
+
+
 CASES: dict[str, Build] = {
     "linear": lambda t: F.linear(t["x"], t["weight"], t["bias"]),
     "linear_nobias": lambda t: F.linear(t["x"], t["weight"]),
@@ -55,6 +60,10 @@ CASES: dict[str, Build] = {
     "maxpool2d_k3_s2_p1": lambda t: F.max_pool2d(t["x"], 3, stride=2, padding=1),
     "avgpool2d_k2": lambda t: F.avg_pool2d(t["x"], 2),
     "avgpool2d_p1_incl": lambda t: F.avg_pool2d(t["x"], 3, stride=2, padding=1),
+    "batchnorm2d_train": batch_norm(training=True),
+    "batchnorm2d_noaffine_mom03_train": batch_norm(training=True),
+    "batchnorm1d_eval": batch_norm(training=False),
+    "batchnorm2d_eval": batch_norm(training=False),
     "act_relu": lambda t: F.relu(t["x"]),
     "act_relu6": lambda t: F.relu6(t["x"]),
     "act_gelu": lambda t: F.gelu(t["x"]),
@@ -121,7 +130,10 @@ def build(name: str, dtype: DType = DType.FLOAT64) -> Case:
         for key, a in group(case, "in.").items()
     }
     parameters = {key: _parameter(key, a, dtype) for key, a in group(case, "param.").items()}
-    outputs = CASES[name]({**inputs, **parameters})
+    buffers = {
+        key: _parameter(key, a, dtype, trainable=False) for key, a in group(case, "buf.").items() if a.dtype.kind == "f"
+    }
+    outputs = CASES[name]({**inputs, **parameters, **buffers})
     return Case(name, inputs, parameters, outputs if isinstance(outputs, tuple) else (outputs,), case)
 
 

@@ -37,6 +37,15 @@ def test_a_value_with_one_column_keeps_the_batch_outside() -> None:
         assert not any(isinstance(e, Batch) for e in memory.layout.shape(memory.value.type)[1:]), memory.name
 
 
+def test_copies_keep_all_axes() -> None:
+    """A weight gradient that slides along images of one column copies them with that axis."""
+    x, w = gc.input("x", (gc.BATCH, 1, 2, 1)), gc.Parameter("w", (1, 1, 3, 3))
+    loss = gc.tanh(gc.conv2d(gc.relu(x + 1.0), w, padding=1)).mean()
+    program = gc.compile_training(loss, stop_after="plan_layouts")
+    for memory in program.memories:
+        assert sorted(memory.layout.order) == list(range(memory.value.type.rank)), memory.name
+
+
 def test_memories_of_one_slot_are_never_alive_together(program) -> None:
     life: dict[str, tuple[int, int]] = {}
     for k, kernel in enumerate(program.kernels):

@@ -28,7 +28,9 @@ def test_training_leaves_a_file_for_each_stage(dense, tmp_path, monkeypatch):
     assert list(found) == [*[r.stage for r in program.stages.records], "native"]
     kinds = {suffix: [n for n, s in found.items() if s == suffix] for suffix in dict.fromkeys(found.values())}
     assert list(kinds) == [".graph", ".program", ".loop", ".ll", ".s"]
-    assert kinds[".program"] == ["fuse", "split_reductions", "plan_layouts", "assign_buffers"]
+    assert kinds[".program"] == [
+        "fuse", "form_chains", "split_reductions", "stack_sums", "plan_layouts", "assign_buffers",
+    ]  # fmt: skip
     assert kinds[".loop"][0] == "lower"
     assert kinds[".ll"] == ["emit"]
     assert kinds[".s"] == ["native"]

@@ -12,9 +12,11 @@ from graphc.loops.ir import For, Function, Let, Mode, Store
 from graphc.ops.cost import polynomial
 from graphc.pipeline import compile_inference, compile_training
 from graphc.schedule.buffers import memory_bytes
-from graphc.study.explain import explain, kernel_bytes, kernel_flops, summary
+from graphc.schedule.roofline import kernel_flops, least_traffic, predictions, traffic
+from graphc.study.explain import explain, summary
+from graphc.study.scopes import layer_of, unit_name
 from graphc.study.slowpaths import parallel_pieces, slow_paths
-from graphc.study.tables import bytes_text, each_sample, number_text, table
+from graphc.study.tables import bytes_text, each_sample, number_text, table, time_text
 from graphc.types import BATCH, DType
 
 F32 = DType.FLOAT32
@@ -34,15 +36,76 @@ def test_the_report_begins_with_what_the_program_is(network):
     assert summary(network.compiled, 2).count("threads   2\n") == 1
 
 
-def test_each_kernel_has_a_row(network):
-    rows = [r for r in network.explain().splitlines() if re.match(r"  k\d+ +\S+ +", r) and r.endswith("%")]
-    kernels = network.compiled.program.kernels
-    assert [r.split()[0] for r in rows] == [k.name for k in kernels]
-    assert [r.split()[1] for r in rows] == [k.scope or "-" for k in kernels]
+def test_each_unit_has_a_row(network):
+    text = network.explain()
+    rows = [r for r in text.splitlines() if re.match(r"  k[\d-]+ +\S+ +", r) and r.endswith("%")]
+    units = network.compiled.program.units
+    assert [r.split()[0] for r in rows] == list(map(unit_name, units))
+    assert [r.split()[1] for r in rows] == [layer_of(u) or "-" for u in units]
     shares = [float(r.split()[-1].rstrip("%")) for r in rows]
     assert sum(shares) == pytest.approx(100, abs=0.05 * len(rows))
     first = next(r for r in rows if "conv2d" in r)
-    assert re.search(r"conv2d \+ bias \+ relu +contraction, tile \d+x\d+ vectors, rows along x", first)
+    assert re.search(r"conv2d \+ bias \+ relu +outer product, .*tile \d+x\d+ vectors, rows along ", first)
+    for cost in predictions(network.compiled.program, network.compiled.target):
+        assert f" {cost.strategy} " in text
+
+
+def test_what_was_considered_is_said(network):
+    text = network.explain()
+    section = text[text.index("considered for sums of products") :].split("\n\n")[0]
+    said = {r.subject: r.text for r in network.stages.remarks if r.stage == "apply_winograd"}
+    conv = next(n for n in network.compiled.graph.nodes if n.operator == "conv2d")
+    (name,) = [unit_name(u) for u in network.compiled.program.units if conv.output in [s.value for s in u[0].stages]]
+    (line,) = [r for r in section.splitlines() if r.startswith(f"  {said[str(conv.output)]}: ")]
+    assert name in line.rpartition(": ")[2].split(", ")
+    assert re.search(r"tile \d+x\d vectors.* would start [\d.]+% of the multiply-adds, ", section)
+
+
+def test_traffic_is_compared_with_the_least(network):
+    program = network.compiled.program
+    memories = {m.name: m for m in program.memories}
+    moved = sum(traffic(u, memories)(64) for u in program.units)
+    text = re.search(r"^traffic: .*, (.*) at batch 64\n  ([\d.]+) times", network.explain(), re.MULTILINE)
+    assert text.group(1) == bytes_text(moved)
+    assert float(text.group(2)) == pytest.approx(moved / least_traffic(program)(64), abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def chained():
+    """A convolution between others of as many channels: computed in chains, forward and backward."""
+    x = gc.input("x", (gc.BATCH, 16, 16, 16))
+    y = gc.Conv2d(16, 3, padding=1, name="first")(x)
+    y = gc.Conv2d(16, 3, padding=1, name="second")(y)
+    return compile_training((y * y).mean(), threads=1, winograd="fast")
+
+
+def test_chains_are_explained_as_one(chained):
+    program = chained.compiled.program
+    chains = [u for u in program.units if u[0].chain]
+    assert chains
+    text = chained.explain()
+    for unit in chains:
+        (row,) = [r for r in text.splitlines() if r.startswith(f"  {unit[0].name}-{unit[-1].name} ")]
+        assert re.search(r"chain F\(\dx\d, \dx\d\) by \d+ n", row)
+    assert re.search(r"F\(.*of its operations: k\d+-k\d+", text)
+
+
+def test_chains_are_printed_together_with_what_they_walk_over(chained):
+    unit = next(u for u in chained.compiled.program.units if u[0].chain)
+    lines = chained.text("kernels").splitlines()
+    start = lines.index(
+        f"{unit[0].chain.name}: {len(unit)} kernels together, block by block: {unit[0].chain.walks[0].block} of n"
+    )
+    inside = [line.split()[1] for line in lines[start + 1 :] if line.startswith("  kernel ")]
+    assert inside[: len(unit)] == [k.name for k in unit]
+
+
+def test_the_mathematics_is_that_of_the_operators(chained):
+    text = chained.text("math", "second")
+    assert "conv2d " in text
+    assert "∂L/∂second.weight" in text
+    assert "winograd" not in text
+    assert "winograd" in chained.text("graph")
 
 
 def test_the_times_add_up_to_the_whole(network):
@@ -58,10 +121,14 @@ def test_the_times_add_up_to_the_whole(network):
 def test_work_and_traffic_are_counted_from_the_formulas():
     x = gc.input("x", (gc.BATCH, 3))
     y = gc.nn.Dense(2, name="layer")(x)
-    program = compile_inference(y, threads=1).compiled
-    (kernel,) = program.program.kernels
+    program = compile_inference(y, threads=1).compiled.program
+    (kernel,) = program.kernels
     assert kernel_flops(kernel) == polynomial((0, 2 * 3 * 2 + 2))
-    assert kernel_bytes(program, kernel) == polynomial((4 * (6 + 2), 4 * (3 + 2)))
+    memories = {m.name: m for m in program.memories}
+    padded = {n: memories[n].layout.last or 2 for n in ("layer.weight", "layer.bias")}
+    held = 4 * (3 * padded["layer.weight"] + padded["layer.bias"])
+    out = memories[program.outputs[0]].layout.last or 2
+    assert traffic((kernel,), memories) == polynomial((held, 4 * (3 + out)))
 
 
 def test_partial_sums_count_each_term_once(network):
@@ -226,6 +293,11 @@ def test_numbers_for_people():
     assert each_sample(polynomial((300, 235_200))) == "235 k·N + 300"
     assert each_sample(polynomial((0, 0, 7))) == "7·N^2"
     assert each_sample(polynomial(())) == "0"
+
+
+def test_times_for_people():
+    times = (2.0, 0.0123456, 999.6e-6, 1.5e-4, 2.5e-6, 1.2e-7)
+    assert list(map(time_text, times)) == ["2 s", "12.3 ms", "1 ms", "150 µs", "2.5 µs", "0.12 µs"]
 
 
 def test_columns_are_aligned():

@@ -7,6 +7,7 @@ import pytest
 
 from graphc import pipeline
 from graphc.errors import DataError, GraphcError, InputError
+from graphc.programs import Segment
 from graphc.train.optimisers import SGD
 from graphc.train.progress import Progress
 from graphc.train.trainer import Model
@@ -23,13 +24,21 @@ class Linear:
 
     def compile_training(self, loss, *, optimizer, metrics, threads, seed):
         self.compiled.append(("train", loss, tuple(metrics), threads, seed))
-        return SimpleNamespace(step=self.step, optimizer=optimizer)
+        return SimpleNamespace(segments=self.segments, optimizer=optimizer)
 
     def compile_inference(self, outputs, *, threads):
         self.compiled.append(("infer", outputs, threads))
         if isinstance(outputs, dict):
             return lambda x, y: {"loss": np.mean((self.w * x - y) ** 2), "largest": np.max(x)}
         return lambda x: self.w * x
+
+    def segments(self, data, batch_size, *, order):
+        """As a program does, two steps at a time."""
+        batches = [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
+        for pair in (batches[k : k + 2] for k in range(0, len(batches), 2)):
+            results = [self.step(**{name: samples[rows] for name, samples in data.items()}) for rows in pair]
+            values = {name: np.array([r[name] for r in results]) for name in results[0]}
+            yield Segment(values, np.array([len(rows) for rows in pair]))
 
     def step(self, x, y):
         if len(self.batches) == self.interrupt_at:
@@ -147,12 +156,12 @@ class Recorder(Progress):
 def test_a_listener_hears_every_event(model):
     listener = Recorder()
     fit(model, epochs=1, progress=listener)
-    batches = [("batch", n, ("loss", "largest")) for n in (3, 3, 1)]
+    batches = [("batch", n, ("loss", "largest")) for n in (6, 1)]
     assert listener.heard == [("start", 1, 7), *batches, ("epoch", 1, 7), ("stop", "")]
 
 
 def test_an_interrupt_keeps_what_was_learnt_and_says_so(model, linear):
-    linear.interrupt_at = 5
+    linear.interrupt_at = 5  # in the second part of the second epoch
     listener = Recorder()
     history = fit(model, progress=listener)
     assert history.interrupted

@@ -141,14 +141,15 @@ def test_a_saved_model_answers_as_before(tmp_path, digits):
 
 
 class PressCtrlC(Progress):
-    """Sends an interrupt to this process in the given step."""
+    """Sends an interrupt to this process when so many samples have been seen; counts all."""
 
-    def __init__(self, step):
-        self.step = step
+    def __init__(self, samples):
+        self.left, self.seen = samples, 0
 
     def batch(self, samples, metrics):
-        self.step -= 1
-        if not self.step:
+        self.seen += samples
+        before, self.left = self.left, self.left - samples
+        if self.left <= 0 < before:
             os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -158,11 +159,17 @@ def test_ctrl_c_leaves_a_model_that_can_be_used_and_trained_on(digits):
     model = gc.Model(perceptron())
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        history = model.fit(training.images, training.labels, epochs=50, progress=PressCtrlC(30))
+        press = PressCtrlC(len(training) + 1)
+        history = model.fit(training.images, training.labels, epochs=50, progress=press)
     finally:
         signal.signal(signal.SIGINT, before)
     assert history.interrupted
-    assert (history.steps, len(history.epochs)) == (30, 1)
+    epoch = -(-len(training) // 64)
+    assert epoch < history.steps <= 2 * epoch
+    assert len(history.epochs) == history.steps // epoch
+    assert history.steps == model.program.steps
+    whole, rest = divmod(press.seen, len(training))
+    assert history.steps == whole * epoch + rest // 64
     learnt = model.evaluate(test.images, test.labels)["loss"]
     model.fit(training.images, training.labels, epochs=10, progress=False)
     assert model.evaluate(test.images, test.labels)["loss"] < learnt

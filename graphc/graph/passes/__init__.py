@@ -1,5 +1,6 @@
 """Passes from graphs to graphs, one in each file."""
 
+from graphc.graph.passes.apply_winograd import apply_winograd
 from graphc.graph.passes.canonicalise import canonicalise
 from graphc.graph.passes.eliminate_common_subexpressions import eliminate_common_subexpressions
 from graphc.graph.passes.eliminate_dead_code import eliminate_dead_code
@@ -9,6 +10,7 @@ from graphc.graph.passes.specialise_for_inference import specialise_for_inferenc
 from graphc.graph.passes.stabilise_composites import stabilise_composites
 
 __all__ = [
+    "apply_winograd",
     "canonicalise",
     "eliminate_common_subexpressions",
     "eliminate_dead_code",

@@ -16,6 +16,8 @@ from graphc.graph.passes import (
     specialise_for_inference,
     stabilise_composites,
 )
+from graphc.graph.passes.hoist_invariants import hoist_invariants
+from graphc.graph.passes.read_through_selections import read_through_selections
 from graphc.graph.verifier import verify
 from tests.strategies import Case, graphs
 
@@ -27,6 +29,8 @@ PASSES = (
     fold_constants,
     eliminate_common_subexpressions,
     specialise_for_inference,
+    read_through_selections,
+    hoist_invariants,
 )
 SEARCH = settings(
     max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
