@@ -33,7 +33,8 @@ class Compiler:
         self.asked |= options
         return SimpleNamespace(
             step=self.step, segments=self.segments, parameters=self.parameters, optimizer=options["optimizer"],
-            compile_seconds=1.234, threads=options["threads"] or 2, text=self.text, explain=lambda: "three kernels, nothing refused",
+            compile_seconds=1.234, threads=options["threads"] or 2, text=self.text,
+            explain=lambda: "three kernels, nothing refused",
         )  # fmt: skip
 
     def compile_inference(self, outputs, *, threads=None):

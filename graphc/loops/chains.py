@@ -122,11 +122,11 @@ def _nest(kernel: Kernel, chain: Chain) -> Nest:
     sizes = {w.axis: held(w.axis, w.extent, w.block) for w in chain.walks}
     (sweep,) = nest.passes
     stops = {n: sizes[n] for n, _ in sweep.over if n in sizes}
-    length = sweep.over[0][1] if len(sweep.over) == 1 else 0
-    long = not part and isinstance(length, int) and length > RUN
+    length = sweep.over[0][1] if len(sweep.over) == 1 and not part else 0
+    run = run_length(length) if isinstance(length, int) and length > RUN else 0
     return replace(
         nest, axes=tuple(axes), env=env, passes=(replace(sweep, stops=stops),), known=known, adds=bool(part),
-        run=run_length(length) if long else 0,
+        run=run,
     )  # fmt: skip
 
 

@@ -285,7 +285,7 @@ def _memory(compiled: Compiled) -> str:
 
 
 def _stored(compiled: Compiled) -> str:
-    """The forward values that the backward part reads; nothing is recomputed but what fusion keeps in registers."""
+    """The forward values that the backward part reads; what it computes again is not among them."""
     graph = compiled.graph
     backward = backward_nodes(graph)
     if not backward:

@@ -8,13 +8,14 @@ from graphc.schedule.stretches import stretches
 from tests import convolutions
 from tests.loops.steps import lowered
 from tests.native import with_gradients
+from tests.networks import Network
 
 
 def test_chains_whose_scratch_differs_in_size_wait_for_each_other() -> None:
     """Where a thread's part of scratch lies depends on its size: another chain's part may overlap it."""
-    x = gc.input("x", (gc.BATCH, 16, 3, 3), "float64")
-    v, w = (gc.Parameter(name, (16, 16, *size), dtype="float64") for name, size in (("v", (1, 1)), ("w", (2, 2))))
-    graph = with_gradients(trace(gc.tanh(gc.conv2d(gc.conv2d(x, v), w, padding="same"))).graph)
+    kernel, same = ((2, 2), (1, 1), "same", (1, 1), False), (("relu",), ("batch_norm", False))
+    network = Network((gc.BATCH, 19, 3, 3), (("tanh",), ("conv", 19, *kernel), *same, ("conv", 9, *kernel)))
+    graph = with_gradients(trace(network.build()).graph)
     program = lowered(convolutions.in_tiles(graph, (2, 2)))["assign_buffers"]
     scratch = {m.name: m for m in program.memories if m.role == "scratch"}
     seen: dict[tuple[int, int], set[object]] = {}

@@ -20,6 +20,7 @@ from graphc.graph.ir import Graph, Node, Value
 from graphc.graph.rewriting import inline_producer, inlining_needs_guard, rewire, why_not_inlined
 from graphc.ops.cost import operations
 from graphc.ops.structure import reads_identity
+from graphc.passes import remark
 
 TYPICAL_BATCH = 64
 LARGE = 1 << 20
@@ -38,7 +39,11 @@ def recompute(graph: Graph) -> Graph:
         return graph
     changed = _rewritten(graph, later, again)
     before, after = (liveness(g).peak_bytes(TYPICAL_BATCH) for g in (graph, changed))
-    return changed if after < WORTH * before else graph
+    if after >= WORTH * before:
+        return graph
+    for v in again:
+        remark(str(v), "computed again in the backward part, which lowers the peak of memory")
+    return changed
 
 
 def _choice(graph: Graph, later: set[Value]) -> dict[Value, Node]:
