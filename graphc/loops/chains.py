@@ -20,9 +20,8 @@ from graphc.loops.lower import lower_inside
 from graphc.loops.nests import Nest, nests
 from graphc.loops.tiles import outer_loops
 from graphc.loops.transforms import held, is_transform, lower_transform
-from graphc.ops.formula import Axis, Formula
 from graphc.ops.structure import accesses
-from graphc.schedule.chains import RUN, run_length
+from graphc.schedule.chains import inside, run_of
 from graphc.schedule.program import Chain, Kernel, Memory, Walk
 from graphc.target import Target
 from graphc.types import Batch
@@ -39,7 +38,7 @@ def lower_chain(kernels: Sequence[Kernel], memories: Mapping[str, Memory], targe
         if is_transform(kernel):
             body += lower_transform(kernel, memories, target)
         else:
-            local = _local(kernel, chain)
+            local = inside(kernel)
             body += lower_inside(local, memories, target, _nest(local, chain))
     loop = _summing(chain, kernels[-1], memories, target, body) if chain.parts else _independent(chain, body)
     scope = "+".join(dict.fromkeys(k.scope for k in kernels if k.scope))
@@ -122,30 +121,8 @@ def _nest(kernel: Kernel, chain: Chain) -> Nest:
     sizes = {w.axis: held(w.axis, w.extent, w.block) for w in chain.walks}
     (sweep,) = nest.passes
     stops = {n: sizes[n] for n, _ in sweep.over if n in sizes}
-    length = sweep.over[0][1] if len(sweep.over) == 1 and not part else 0
-    run = run_length(length) if isinstance(length, int) and length > RUN else 0
-    return replace(
-        nest, axes=tuple(axes), env=env, passes=(replace(sweep, stops=stops),), known=known, adds=bool(part),
-        run=run,
-    )  # fmt: skip
-
-
-def _local(kernel: Kernel, chain: Chain) -> Kernel:
-    """A product as it looks inside one block: walked axes are as long as a block, a part is given."""
     blocks = {w.axis: w.block for w in chain.walks}
-    part = kernel.axes[0].name if chain.parts else None
-
-    def extent(axis: Axis) -> Axis:
-        if axis.name == part:
-            return Axis(axis.symbol, 1)
-        return Axis(axis.symbol, blocks.get(axis.name, axis.extent))
-
-    def local(f: Formula) -> Formula:
-        return replace(f, axes=tuple(map(extent, f.axes)), over=tuple(map(extent, f.over)))
-
-    (stage,), ((_, memory),) = kernel.stages, kernel.stores
-    # a part is updated in place: its stage is not the memory's value
-    name = f"{stage.name}_block" if chain.parts else stage.name
     return replace(
-        kernel, stages=(replace(stage, name=name, formula=local(stage.formula)),), stores=((name, memory),)
+        nest, axes=tuple((n, blocks.get(n, e)) for n, e in axes), env=env, passes=(replace(sweep, stops=stops),),
+        known=known, adds=bool(part), run=run_of(kernel), held=sizes,
     )  # fmt: skip

@@ -189,7 +189,7 @@ class _NestLowering:
                 known |= {f"{name}_u": (0, last)}
             else:
                 known[name] = (0, last)
-                outer.append((name, size))
+                outer.append((name, self.nest.held.get(name, size)))
         depth = depth_for(self.kernel, self.tile, rows)
         tiled_row = row if rows > 1 else None
         width, columns = lanes if out_lane else 1, (self.tile.column, self.tile.columns)
@@ -217,8 +217,8 @@ class _NestLowering:
         many = bool(blocks) and blocks[0][1].is_constant and blocks[0][1].constant >= 4
         if many and self._weight_bytes() > self.target.l2 // 4:
             return [*blocks, *others]
-        symbolic = [o for o in others if not o[1].is_constant]
-        return [*symbolic, *[o for o in others if o[1].is_constant], *blocks]
+        symbolic = [o for o in others if not o[1].is_constant and not self.inside]
+        return [*symbolic, *[o for o in others if o not in symbolic], *blocks]
 
     def _weight_bytes(self) -> int:
         """Bytes of the operands that move along the lanes but not with the batch."""

@@ -33,7 +33,7 @@ class Nest:
     """Loop variables of the result, what the formula's axes become, and the sweeps of the reduction.
 
     `known` holds the ranges of variables that surround the nest; with `adds` results are added to what memory
-    holds; with `run` a sum is the total of sums over so many iterations.
+    holds; with `run` a sum is the total of sums over so many iterations; `held` is how much of an axis is wanted.
     """
 
     axes: tuple[tuple[str, Extent], ...]
@@ -43,6 +43,7 @@ class Nest:
     known: dict[str, Range] = field(default_factory=dict)
     adds: bool = False
     run: int = 0
+    held: dict[str, Index] = field(default_factory=dict)
 
     def part(self, axis: str, first: int, extent: int) -> Nest:
         """The nest restricted to a stretch of one axis."""

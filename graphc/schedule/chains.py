@@ -132,7 +132,7 @@ def _forward(links: _Links, target: Target) -> list[Kernel] | None:
         return None
     lane = target.lanes(links.product.stages[0].value.type.dtype)
     depth = sum(-(-_size(e) // lane) * lane for e in (*_rest(links, read), links.product.axes[-1].extent))
-    walks = _walks([(a.name, a.extent) for a in axes], depth * _volume(links, planes), links, target)
+    walks = _walks(axes, depth * _volume(links, planes), target)
     chain = Chain(f"chain {links.product.name}", walks)
     names = tuple(w.axis for w in walks)
     own = tuple(n for n in read.bare if n is not None)
@@ -158,7 +158,7 @@ def _summed(links: _Links, target: Target, next_id: int) -> list[Kernel] | None:
     planes = _planes(links)
     lane = target.lanes(first.value.type.dtype)
     depth = sum(-(-_size(a.extent) // lane) * lane for a in first.formula.axes if a.name not in planes)
-    walks = _walks([(a.name, a.extent) for a in axes], depth * _volume(links, planes), links, target)
+    walks = _walks(axes, depth * _volume(links, planes), target)
     bytes_ = prod(_size(e) for e in first.value.type.shape) * first.value.type.dtype.bytes
     parts = max(FEW_PARTS, min(PARTS, PARTS_BYTES // bytes_))
     chain = Chain(f"chain {kernel.name}", walks, parts)
@@ -209,20 +209,17 @@ def _rest(links: _Links, read: Access) -> list[Extent]:
     return [a.extent for a in links.product.stages[0].formula.over if a.name in read.axes]
 
 
-def _walks(axes: list[tuple[str, Extent]], bytes_: int, links: _Links, target: Target) -> tuple[Walk, ...]:
+def _walks(axes: list[Axis], bytes_: int, target: Target) -> tuple[Walk, ...]:
     """Blocks of whole samples if one fits into half of the second cache, else of rows of tiles, at least one."""
-    (sample, samples), *others = axes
-    budget = target.l2 // 2
+    (sample, samples), *others = [(a.name, a.extent) for a in axes]
+    budget = target.l2 // 2 // bytes_
     tiles = prod(_size(e) for _, e in others)
-    if tiles * bytes_ <= budget or not others:
-        wanted = -(-ENOUGH_ROWS // tiles)
-        block = max(1, min(wanted, budget // (tiles * bytes_)))
-        if not isinstance(samples, Batch):
-            block = min(block, samples)
-        return (Walk(sample, samples, block),)
+    if tiles <= budget or not others:
+        block = max(1, min(-(-ENOUGH_ROWS // tiles), budget // tiles))
+        return (Walk(sample, samples, block if isinstance(samples, Batch) else min(block, samples)),)
     (row, rows), *inner = others
     assert isinstance(rows, int)
-    one = prod(_size(e) for _, e in inner) * bytes_
+    one = prod(_size(e) for _, e in inner)
     block = max(d for d in range(1, rows + 1) if rows % d == 0 and (d == 1 or d * one <= budget))
     return Walk(sample, samples, 1), Walk(row, rows, block)
 
@@ -233,6 +230,39 @@ def _among(pairs: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> tuple[
 
 def _size(extent: Extent) -> int:
     return 1 if isinstance(extent, Batch) else extent
+
+
+# ---------------------------------------------------------------------------------------------------- blocks
+
+
+def inside(kernel: Kernel) -> Kernel:
+    """The product of a chain as it looks inside one block: walked axes are as long as a block, a part is given.
+
+    Samples count as one where there are other rows for tiles: a block can have fewer samples than it has room for.
+    """
+    assert kernel.chain is not None
+    (stage,), (memory,) = kernel.stages, kernel.writes
+    blocks = {w.axis: w.block for w in kernel.chain.walks}
+    part = kernel.axes[0].name if kernel.chain.parts else None
+    batch = next((a.name for a in kernel.axes if isinstance(a.extent, Batch)), None)
+    one, other = accesses(stage.formula)
+    rows = [a for a in kernel.axes if a.name in one.axes ^ other.axes and a.name not in (batch, kernel.lane)]
+    single = {part, batch if any(a.extent != 1 for a in rows) else None}
+    axes = tuple(Axis(a.symbol, 1 if a.name in single else blocks.get(a.name, a.extent)) for a in kernel.axes)
+    over = tuple(Axis(a.symbol, blocks.get(a.name, a.extent)) for a in stage.formula.over)
+    # a part is updated in place: its stage is not the memory's value
+    name = f"{stage.name}_block" if part else stage.name
+    stage = replace(stage, name=name, formula=replace(stage.formula, axes=axes, over=over))
+    return replace(kernel, stages=(stage,), stores=((name, memory),))
+
+
+def run_of(kernel: Kernel) -> int:
+    """How many terms the product of a chain sums at a time, 0 for all of them."""
+    over = kernel.stages[0].formula.over
+    if kernel.chain is None or kernel.chain.parts or len(over) != 1:
+        return 0
+    length = over[0].extent
+    return run_length(length) if isinstance(length, int) and length > RUN else 0
 
 
 # --------------------------------------------------------------------------------------------------- memory

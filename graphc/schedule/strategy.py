@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from graphc.ops.compose import remap_of
-from graphc.ops.formula import Axis
 from graphc.ops.separable import separable
 from graphc.ops.stacking import stack_axis
 from graphc.ops.structure import product
-from graphc.schedule.chains import RUN
+from graphc.schedule.chains import inside, run_of
 from graphc.schedule.lanes import slid
 from graphc.schedule.program import Kernel, Memory
 from graphc.schedule.tiling import Tile, candidates, choose_tile, lane_accesses
 from graphc.schedule.turning import turning_tile
 from graphc.target import Target
-from graphc.types import Batch, Extent
+from graphc.types import Batch
 
 Unit = Sequence[Kernel]
 """Kernels that run together: those of a chain, or one."""
@@ -152,18 +151,6 @@ def _inside(kernel: Kernel, target: Target) -> tuple[Kernel, Target]:
 
     A long sum keeps two sums at a time there: that of a run of terms, and that of the runs before it.
     """
-    chain = kernel.chain
-    if chain is None or separable(kernel.stages[0].formula) is not None:
+    if kernel.chain is None or separable(kernel.stages[0].formula) is not None:
         return kernel, target
-    part = kernel.axes[0].name if chain.parts else None
-    blocks: dict[str, Extent] = {w.axis: w.block for w in chain.walks}
-    if part:
-        blocks[part] = 1
-    stage = kernel.stages[0]
-    f = stage.formula
-    axes, over = (tuple(Axis(a.symbol, blocks.get(a.name, a.extent)) for a in own) for own in (f.axes, f.over))
-    stage = replace(stage, name=f"{stage.name}_block" if part else stage.name, formula=replace(f, axes=axes, over=over))
-    local = replace(kernel, stages=(stage,), stores=((stage.name, kernel.writes[0]),))
-    lengths = [a.extent for a in over if a.extent != 1]
-    long = part is None and len(over) == 1 and all(isinstance(e, int) and e > RUN for e in lengths) and bool(lengths)
-    return local, replace(target, registers=target.registers // 2 + 1) if long else target
+    return inside(kernel), replace(target, registers=target.registers // 2 + 1) if run_of(kernel) else target
