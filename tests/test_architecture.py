@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ops": LEAVES,
     "graph": {*LEAVES, "ops", "target", "passes"},
     "autodiff": {*LEAVES, "ops", "graph"},
-    "dsl": {*LEAVES, "ops", "graph"},
+    "dsl": {*LEAVES, "ops", "graph", "autodiff"},
     "schedule": {*LEAVES, "ops", "graph", "target", "passes"},
     "loops": {*LEAVES, "ops", "schedule", "target", "passes"},
     "codegen": {*LEAVES, "loops", "target"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from graphc.dsl.expansion import Expansion, Part
 from graphc.dsl.parameter import Parameter
 from graphc.dsl.phase import Phased
 from graphc.dsl.scope import settle
@@ -71,8 +72,13 @@ def trace(outputs: Mapping[str, Tensor] | Iterable[Tensor] | Tensor, *, training
             parameters[tensor.name] = tensor
             values[tensor] = builder.parameter(tensor.name, tensor.type)
     updates: dict[Value, Value] = {}
+    expanded: dict[Expansion, tuple[Value, ...]] = {}
     for tensor in order:
-        if isinstance(tensor, Phased):
+        if isinstance(tensor, Part):
+            if tensor.expansion not in expanded:
+                expanded[tensor.expansion] = tensor.expansion.expand(builder, values)
+            values[tensor] = expanded[tensor.expansion][tensor.index]
+        elif isinstance(tensor, Phased):
             values[tensor] = values[tensor.chosen(training)]
             for parameter, new in tensor.updates if training else ():
                 _check_single(parameter, values, updates)
