@@ -85,12 +85,14 @@ class Tensor:
 
     __delattr__ = None  # type: ignore[assignment]
 
-    def __graphc_apply__(self, operator: Operator, tensors: tuple[Any, ...], attributes: dict[str, Any]) -> Tensor:
+    def __graphc_apply__(self, operator: Operator, arguments: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
         """A tensor that is the operator's result. Raises ShapeError, DTypeError with the user's line."""
         location, place = caller(), current.get()
         try:
-            operands = [_tensor(operator, name, t) for name, t in zip(operator.tensors, tensors, strict=True)]
-            options = {name: _hashable(value) for name, value in attributes.items()}
+            bound = operator.bind(arguments, options)
+            operator = bound.operator
+            operands = [_tensor(operator, name, t) for name, t in zip(operator.tensors, bound.operands, strict=True)]
+            options = {name: _hashable(value) for name, value in bound.options.items()}
             type = operator.define(tuple(t.type for t in operands), options).type
         except GraphcError as error:
             raise error.at(location, str(place)) from None

@@ -53,16 +53,21 @@ class Builder:
         return output
 
     def apply(
-        self, operator: Operator, operands: Iterable[Value], attributes: dict[str, Any] | None = None, *,
+        self, operator: Operator, operands: Iterable[Value | None], attributes: dict[str, Any] | None = None, *,
         scope: str = "", origin: int | None = None, location: Location | None = None,
     ) -> Value:  # fmt: skip
-        """Append the statements of an operator; returns the result. Errors carry location and layer."""
-        operands = tuple(operands)
+        """Append the statements of an operator, None for operands left out; returns the result.
+
+        Errors carry location and layer.
+        """
+        given = tuple(operands)
+        operator = operator.form(tuple(v is not None for v in given))
+        present = tuple(v for v in given if v is not None)
         try:
-            definition = operator.define(tuple(v.type for v in operands), attributes)
+            definition = operator.define(tuple(v.type for v in present), attributes)
         except GraphcError as error:
             raise error.at(location, scope) from None
-        names = dict(zip(operator.tensors, operands, strict=True))
+        names = dict(zip(operator.tensors, present, strict=True))
         return self.statements(
             operator.name, definition.statements, names, scope=scope, origin=origin, location=location
         )

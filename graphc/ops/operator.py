@@ -80,32 +80,113 @@ class Sample:
 # --------------------------------------------------------------------------------------------- the operator
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An operator with its operands and options, as a call gave them."""
+
+    operator: Operator
+    operands: tuple[Any, ...]
+    options: dict[str, Any]
+
+
 class Operator:
     """A formula with a name. Calling it on tensors builds graph; `define` gives its statements for tensor types."""
 
-    def __init__(self, function: Callable[..., Expr], name: str, samples: tuple[Sample, ...], integer: tuple[str, ...]):
-        self.function, self.name, self.samples, self.integer = function, name, samples, integer
-        signature = inspect.signature(function)
-        kinds = inspect.Parameter
-        self.tensors = tuple(p.name for p in signature.parameters.values() if p.kind is kinds.POSITIONAL_OR_KEYWORD)
-        self.attributes = {p.name: p.default for p in signature.parameters.values() if p.kind is kinds.KEYWORD_ONLY}
+    def __init__(
+        self,
+        function: Callable[..., Expr],
+        name: str,
+        samples: tuple[Sample, ...] = (),
+        integer: tuple[str, ...] = (),
+        either: tuple[str, ...] = (),
+        result: DType | None = None,
+    ) -> None:
+        self.function, self.name, self.samples = function, name, samples
+        self.integer, self.either, self.result = integer, either, result
+        parameters, kinds = inspect.signature(function).parameters.values(), inspect.Parameter
+        positional = [p for p in parameters if p.kind is kinds.POSITIONAL_OR_KEYWORD]
+        self.tensors = tuple(p.name for p in positional)
+        self.optional = frozenset(p.name for p in positional if p.default is None)
+        self.variadic = next((p.name for p in parameters if p.kind is kinds.VAR_POSITIONAL), None)
+        self.attributes = {p.name: p.default for p in parameters if p.kind is kinds.KEYWORD_ONLY}
         self._defined: Callable[..., Definition] = lru_cache(maxsize=4096)(self._define)
+        self._forms: dict[tuple[bool, ...], Operator] = {}
         update_wrapper(self, function)
 
     def __repr__(self) -> str:
-        return f"<operator {self.name}({', '.join(self.tensors)})>"
+        return f"<operator {self.name}({', '.join(self.tensors) or f'*{self.variadic}'})>"
 
-    def __call__(self, *tensors: Any, **attributes: Any) -> Any:
-        """Apply to tensors of the DSL (or whatever implements `__graphc_apply__`)."""
-        if len(tensors) != len(self.tensors):
-            raise GraphcError(
-                f"{self.name} takes {len(self.tensors)} tensors ({', '.join(self.tensors)}), got {len(tensors)}"
-            )
-        for candidate in tensors:
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Apply to tensors of the DSL (or whatever implements `__graphc_apply__`), options by position or name."""
+        listed = [a for g in arguments for a in (g if isinstance(g, (list, tuple)) else (g,))]
+        for candidate in (*listed, *options.values()):
             apply = getattr(candidate, "__graphc_apply__", None)
             if apply is not None:
-                return apply(self, tensors, attributes)
-        raise DTypeError(f"{self.name} needs at least one graphc tensor, got {[type(t).__name__ for t in tensors]}")
+                return apply(self, arguments, options)
+        raise DTypeError(f"{self.name} needs at least one graphc tensor, got {[type(a).__name__ for a in arguments]}")
+
+    def bind(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> Bound:
+        """The form for the operands that are present, these operands, and the options. Raises GraphcError."""
+        names, options = self.tensors, dict(options)
+        if self.variadic:
+            several = arguments and isinstance(arguments[0], (list, tuple))
+            operands = tuple(arguments[0]) if several else arguments
+            rest = arguments[1:] if several else ()
+        else:
+            given = dict(zip(names, arguments, strict=False))
+            twice = [n for n in given if n in options]
+            if twice:
+                raise GraphcError(f"{self.name}: {twice[0]} is given twice, by position and by name")
+            given |= {n: options.pop(n) for n in names if n in options}
+            missing = [n for n in names if given.get(n) is None and n not in self.optional]
+            if missing:
+                raise GraphcError(
+                    f"{self.name} takes the tensors {', '.join(self._spelled())}; {', '.join(missing)} is missing"
+                )
+            operands, rest = tuple(given.get(n) for n in names), arguments[len(names) :]
+        if len(rest) > len(self.attributes):
+            raise GraphcError(
+                f"{self.name} takes {len(names)} tensors ({', '.join(self._spelled())}) and the options "
+                f"{', '.join(self.attributes) or 'none'}; got {len(arguments)} arguments"
+            )
+        by_position = dict(zip(self.attributes, rest, strict=False))
+        form = self.form(tuple(o is not None for o in operands))
+        return Bound(form, tuple(o for o in operands if o is not None), by_position | options)
+
+    def _spelled(self) -> list[str]:
+        return [f"[{n}]" if n in self.optional else n for n in self.tensors]
+
+    def form(self, present: tuple[bool, ...]) -> Operator:
+        """The operator of those operands that are present; of a variadic one, for so many operands."""
+        if all(present) and not self.variadic and len(present) == len(self.tensors):
+            return self
+        if present not in self._forms:
+            self._forms[present] = self._form(present)
+        return self._forms[present]
+
+    def _form(self, present: tuple[bool, ...]) -> Operator:
+        if self.variadic:
+            names = tuple(f"{self.variadic}{k}" for k in range(len(present)))
+            spread = {self.variadic: names}
+        else:
+            if len(present) != len(self.tensors):
+                raise GraphcError(
+                    f"{self.name} takes {len(self.tensors)} tensors ({', '.join(self._spelled())}), got {len(present)}"
+                )
+            names = tuple(n for n, there in zip(self.tensors, present, strict=True) if there)
+            spread = {}
+
+        def formula(*operands: Operand, **options: Any) -> Expr:
+            given = iter(operands)
+            return self.function(*[next(given) if there else None for there in present], **options)
+
+        kinds = inspect.Parameter
+        own = [kinds(n, kinds.POSITIONAL_OR_KEYWORD) for n in names]
+        keywords = [kinds(n, kinds.KEYWORD_ONLY, default=d) for n, d in self.attributes.items()]
+        formula.__signature__ = inspect.Signature([*own, *keywords])  # type: ignore[attr-defined]
+        formula.__doc__ = self.__doc__
+        integer, either = ([s for n in kind for s in spread.get(n, (n,))] for kind in (self.integer, self.either))
+        return Operator(formula, self.name, (), tuple(integer), tuple(either), self.result)
 
     def define(self, types: tuple[TensorType, ...], attributes: dict[str, Any] | None = None) -> Definition:
         """The statements for operands of these types. Raises ShapeError, DTypeError."""
@@ -115,29 +196,41 @@ class Operator:
             raise GraphcError(
                 f"{self.name} has no option {', '.join(sorted(unknown))}; it has {', '.join(self.attributes) or 'none'}"
             )
+        if len(types) != len(self.tensors):
+            return self.form((True,) * len(types)).define(types, attributes)
         return self._defined(types, tuple(sorted((self.attributes | given).items())))
 
     def _define(self, types: tuple[TensorType, ...], attributes: tuple[tuple[str, Any], ...]) -> Definition:
         operands = [Operand(n, t) for n, t in zip(self.tensors, types, strict=True)]
-        floats = {t.dtype for n, t in zip(self.tensors, types, strict=True) if n not in self.integer}
-        for name, type in zip(self.tensors, types, strict=True):
-            if (name in self.integer) == type.dtype.is_float:
-                wanted = "an integer" if name in self.integer else "a floating-point"
-                raise DTypeError(f"{self.name}: {name} must have {wanted} dtype, got {type.dtype.value}")
-        if len(floats) > 1:
-            raise DTypeError(
-                f"{self.name}: operands mix {' and '.join(sorted(d.value for d in floats))}",
-                hint="declare all inputs and parameters with one dtype",
-            )
-        dtype = next(iter(floats), DType.FLOAT32)
+        dtype = self._dtype(types)
         trace = Trace(self.name)
         trace.operands = operands
         token = tracing.set(trace)
         try:
             body = sp.sympify(self.function(*operands, **dict(attributes)))
-            return Definition(self.name, _flatten(trace, body, dtype, set(self.tensors)))
+            statements = _flatten(trace, body, dtype, set(self.tensors))
         finally:
             tracing.reset(token)
+        if self.result is not None:
+            last = statements[-1]
+            statements = (*statements[:-1], replace(last, type=TensorType(last.type.shape, self.result)))
+        return Definition(self.name, statements)
+
+    def _dtype(self, types: tuple[TensorType, ...]) -> DType:
+        """The element type of the statements. Raises DTypeError for operands of a wrong or of several types."""
+        computed: dict[DType, None] = {}
+        for name, type in zip(self.tensors, types, strict=True):
+            if name not in self.either and (name in self.integer) == type.dtype.is_float:
+                wanted = "an integer" if name in self.integer else "a floating-point"
+                raise DTypeError(f"{self.name}: {name} must have {wanted} dtype, got {type.dtype.value}")
+            if name not in self.integer:
+                computed[type.dtype] = None
+        if len(computed) > 1:
+            raise DTypeError(
+                f"{self.name}: operands mix {' and '.join(sorted(d.value for d in computed))}",
+                hint="declare all inputs and parameters with one dtype",
+            )
+        return next(iter(computed), DType.FLOAT32)
 
 
 def _flatten(trace: Trace, body: Expr, dtype: DType, taken: set[str]) -> tuple[Statement, ...]:
@@ -193,8 +286,9 @@ OPERATORS: dict[str, Operator] = {}
 def op(function: Callable[..., Expr], /) -> Operator: ...
 @overload
 def op(
-    *, name: str | None = None, samples: Iterable[Sample] = (), integer: str = "", register: bool = False
-) -> Callable[[Callable[..., Expr]], Operator]: ...
+    *, name: str | None = None, samples: Iterable[Sample] = (), integer: str = "", either: str = "",
+    result: DType | None = None, register: bool = False,
+) -> Callable[[Callable[..., Expr]], Operator]: ...  # fmt: skip
 def op(
     function: Callable[..., Expr] | None = None,
     /,
@@ -202,16 +296,21 @@ def op(
     name: str | None = None,
     samples: Iterable[Sample] = (),
     integer: str = "",
+    either: str = "",
+    result: DType | None = None,
     register: bool = False,
 ) -> Any:
     """Declare an operator from one function that states its formula.
 
-    Positional parameters are tensors, keyword-only parameters are options (hashable, with defaults).
-    `integer` names the tensors that hold indices or labels; `samples` are small applications for the tests.
+    Positional parameters are tensors, those with the default None may be left out, `*X` takes any number; keyword-only
+    parameters are options (hashable, with defaults). `integer` names the tensors that hold indices or labels, `either`
+    those that may be of any dtype, which is then that of the result unless `result` gives another; `samples` are small
+    applications for the tests, with None for operands that are left out.
     """
 
     def declare(f: Callable[..., Expr]) -> Operator:
-        operator = Operator(f, name or f.__name__, tuple(samples), tuple(integer.split()))
+        names = tuple(integer.split()), tuple(either.split())
+        operator = Operator(f, name or f.__name__, tuple(samples), *names, result)
         if register:
             OPERATORS[operator.name] = operator
         return operator

@@ -1,0 +1,57 @@
+"""Layers of linear maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphc.dsl import functional
+from graphc.dsl.layers import Layer
+from graphc.dsl.nn.activation import activation_function
+from graphc.dsl.nn.arguments import Activation, Initial, count, fixed
+from graphc.dsl.scope import current
+from graphc.dsl.tensor import Tensor, caller
+from graphc.errors import GraphError, ShapeError
+
+__all__ = ["Dense", "Linear"]
+
+
+class Dense(Layer):
+    """activation(x · Wᵀ + b) for x [..., in]; weight [units, in], bias [units]. The first call tells `in`."""
+
+    def __init__(
+        self,
+        units: int,
+        activation: Activation = None,
+        use_bias: bool = True,
+        weight_init: Initial = "he",
+        bias_init: Initial = "zeros",
+        name: str | None = None,
+    ) -> None:
+        self.name, self.units, self.use_bias = name, count(self, "units", units), use_bias
+        self.weight_init, self.bias_init = weight_init, bias_init
+        self.activation = activation_function(activation)
+        self.in_features: int | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = fixed(self, x, -1, "features")
+        if self.in_features not in (None, features):
+            raise ShapeError(
+                f"declared for {self.in_features} input features, but the input {x.shape} has {features}",
+                location=caller(),
+                layer=str(current.get()),
+                hint=f"write {type(self).__name__}({self.units}), which takes the number from its input",
+            )
+        weight = self.parameter("weight", (self.units, features), self.weight_init, x.dtype)
+        bias = self.parameter("bias", (self.units,), self.bias_init, x.dtype) if self.use_bias else None
+        y = functional.dense(x, weight, bias)
+        return self.activation(y) if self.activation else y
+
+
+class Linear(Dense):
+    """`Dense` with torch's spelling: Linear(units), or Linear(in_features, units), which checks the input."""
+
+    def __init__(self, *features: int, **options: Any) -> None:
+        if len(features) not in (1, 2):
+            raise GraphError("Linear takes the number of units, or the numbers of input features and units")
+        super().__init__(features[-1], **options)
+        self.in_features = count(self, "in_features", features[0]) if len(features) == 2 else None
