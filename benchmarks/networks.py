@@ -44,10 +44,10 @@ class BatchNorm:
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """bias [channels, 1, 1] is added: the images need a gradient, as they do inside of a larger network."""
+    """A bias of this shape is added: the inputs need a gradient, as they do inside of a larger network."""
 
     name: str
-    channels: int
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,25 @@ class Residual:
     channels: int
     stride: int
     body: tuple[Layer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A transformer's encoder layer for [N, tokens, features], norm first, GELU, with torch's names of parameters."""
+
+    name: str
+    features: int
+    heads: int
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrent:
+    """An LSTM for [N, steps, features], with torch's names of parameters; its result is the state at all steps."""
+
+    name: str
+    features: int
+    hidden: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +105,14 @@ class GlobalAverage:
     name: str = "average"
 
 
-Layer = Dense | Conv | BatchNorm | Offset | Residual | MaxPool | ReLU | Flatten | GlobalAverage
+Layer = Dense | Conv | BatchNorm | Offset | Residual | Encoder | Recurrent | MaxPool | ReLU | Flatten | GlobalAverage
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """From images [N, *image] to logits, or without labels to features whose mean square is the loss."""
+    """From inputs [N, *image] to logits, or without labels to features whose mean square is the loss."""
 
-    image: tuple[int, int, int]
+    image: tuple[int, ...]
     layers: tuple[Layer, ...]
     classes: int = 10
     labelled: bool = True
@@ -126,7 +145,21 @@ def shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
         case BatchNorm():
             return {name: (layer.channels,) for name in ("weight", "bias", *BUFFERS)}
         case Offset():
-            return {"bias": (layer.channels, 1, 1)}
+            return {"bias": layer.shape}
+        case Encoder(_, features, _, hidden):
+            vectors = ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "self_attn.out_proj.bias")
+            return {
+                "self_attn.in_proj_weight": (3 * features, features),
+                "self_attn.in_proj_bias": (3 * features,),
+                "self_attn.out_proj.weight": (features, features),
+                "linear1.weight": (hidden, features),
+                "linear1.bias": (hidden,),
+                "linear2.weight": (features, hidden),
+                "linear2.bias": (features,),
+            } | {name: (features,) for name in vectors}
+        case Recurrent(_, features, hidden):
+            weights = {"weight_ih_l0": (4 * hidden, features), "weight_hh_l0": (4 * hidden, hidden)}
+            return weights | {"bias_ih_l0": (4 * hidden,), "bias_hh_l0": (4 * hidden,)}
         case _:
             return {}
 
@@ -138,9 +171,9 @@ def parameters(network: Network) -> dict[str, Array]:
     for path, layer in walk(network.layers):
         for name, shape in shapes(layer).items():
             noise = generator.standard_normal(shape)
-            if name == "weight" and len(shape) > 1:
+            if name.endswith("weight") and len(shape) > 1:
                 value = noise * sqrt(2 / prod(shape[1:]))
-            elif name in ("weight", "running_var"):
+            elif name.endswith(("weight", "running_var")):
                 value = 1 + 0.1 * np.abs(noise)
             else:
                 value = 0.1 * noise
@@ -153,8 +186,8 @@ def multiply_adds(network: Network) -> list[int]:
     return list(_multiply_adds(network.layers, network.image))
 
 
-def _multiply_adds(layers: tuple[Layer, ...], image: tuple[int, int, int]) -> Iterator[int]:
-    _, height, width = image
+def _multiply_adds(layers: tuple[Layer, ...], image: tuple[int, ...]) -> Iterator[int]:
+    *_, height, width = image
     for layer in layers:
         match layer:
             case Dense():
@@ -162,6 +195,11 @@ def _multiply_adds(layers: tuple[Layer, ...], image: tuple[int, int, int]) -> It
             case Conv():
                 height, width = ((n + 2 * layer.padding - layer.size) // layer.stride + 1 for n in (height, width))
                 yield layer.channels * layer.inputs * layer.size**2 * height * width
+            case Encoder(_, features, _, hidden):  # height and width are tokens and features
+                yield height * (4 * features * features + 2 * features * hidden) + 2 * height * height * features
+            case Recurrent(_, features, hidden):
+                yield height * 4 * hidden * features
+                yield height * 4 * hidden * hidden
             case MaxPool():
                 height, width = height // layer.size, width // layer.size
             case Residual():
@@ -219,12 +257,20 @@ _RESNET20 = Network(
 _CONVBLOCK = Network(
     (64, 56, 56),
     (
-        Offset("offset", 64),
+        Offset("offset", (64, 1, 1)),
         Conv("conv1", 64, 64, 3, padding=1), ReLU("relu1"),
         Conv("conv2", 64, 64, 3, padding=1), ReLU("relu2"),
     ),
     labelled=False,
 )  # fmt: skip
+
+_TRANSFORMER = Network(
+    (65, 192),
+    (Offset("positions", (65, 192)), Encoder("block", 192, 3, 768)),
+    labelled=False,
+)  # fmt: skip
+
+_LSTM = Network((64, 128), (Recurrent("lstm", 128, 128),), labelled=False)
 
 NETWORKS = {
     "perceptron": _PERCEPTRON,
@@ -232,4 +278,6 @@ NETWORKS = {
     "lenet5": _LENET5,
     "resnet20": _RESNET20,
     "convblock": _CONVBLOCK,
+    "transformer": _TRANSFORMER,
+    "lstm": _LSTM,
 }

@@ -60,6 +60,14 @@ TASKS = {
         Task("lenet1", "lenet5", 1, "LeNet-5, batch 1", {"train": 5.0, "infer": 1.5}),
         Task("resnet20_32", "resnet20", 32, "ResNet-20, 32×32, batch 32", {"train": 2.0, "infer": 2.0}),
         Task("convblock8", "convblock", 8, "two 3×3 convolutions, 64×56×56, batch 8", {"train": 2.0, "infer": 2.0}),
+        Task(
+            "transformer16",
+            "transformer",
+            16,
+            "transformer block, 65 tokens of 192, batch 16",
+            {"train": 1.3, "infer": 1.15},
+        ),
+        Task("lstm32", "lstm", 32, "LSTM of 128 units, 64 steps, batch 32", {"train": 1.15, "infer": 1.15}),
         Task("tiny1", "perceptron", 1, "4 inputs, 2 outputs, batch 1: the call itself"),
     )
 }

@@ -11,18 +11,20 @@ predict = gc.compile_inference(logits)
 """
 
 from graphc import errors, models
-from graphc.dsl import functional, initialisers, nn
+from graphc.dsl import derivatives, functional, initialisers, nn, random
+from graphc.dsl.derivatives import *
 from graphc.dsl.functional import *
 from graphc.dsl.layers import Layer
 from graphc.dsl.nn import *
 from graphc.dsl.parameter import Parameter, seed
+from graphc.dsl.scan import scan
 from graphc.dsl.tensor import Tensor, input
 from graphc.dsl.trace import trace
 from graphc.errors import GraphcError
 from graphc.ops import scalars
 from graphc.ops.formula import eq as equals
 from graphc.ops.formula import where as choose
-from graphc.ops.notation import Max, Min, Sum, axes, axis, extent
+from graphc.ops.notation import Max, Min, Product, Sum, axes, axis, extent
 from graphc.ops.operator import OPERATORS, Sample, op
 from graphc.pipeline import compile_inference, compile_training
 from graphc.study.check import check_gradients, compile_gradients
@@ -34,6 +36,7 @@ from graphc.types import BATCH, DType
 __version__ = "0.1.0"
 
 __all__ = [
+    *derivatives.__all__,
     *functional.__all__,
     *nn.__all__,
     *(
@@ -47,6 +50,7 @@ __all__ = [
             "Model",
             "OPERATORS",
             "Parameter",
+            "Product",
             "SGD",
             "Adam",
             "AdamW",
@@ -72,5 +76,5 @@ __all__ = [
             "initialisers",
         ]
     ),
-    *(["input", "models", "nn", "op", "scalars", "seed", "shuffled", "trace"]),
+    *(["input", "models", "nn", "op", "random", "scalars", "scan", "seed", "shuffled", "trace"]),
 ]

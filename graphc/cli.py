@@ -28,7 +28,9 @@ INTERRUPTED = 130
 
 def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
-        click.echo(f"graphc {_version('graphc')}")
+        from graphc.study.environment import version
+
+        click.echo(f"graphc {version('graphc')}")
         context.exit()
 
 
@@ -172,30 +174,30 @@ def profile(
 
 
 @cli.command()
-@click.argument("model")
+@click.argument("model", required=False)
 @click.option("--samples", type=click.IntRange(1), default=3, show_default=True, help="Images in the batch.")
+@click.option("--density", type=click.IntRange(1), default=4, show_default=True, help="Numbers of each exponent.")
 @_data
 @_seed
 @click.pass_context
-def check(context: click.Context, model: str, samples: int, data: str, seed: int) -> None:
+def check(context: click.Context, model: str | None, samples: int, density: int, data: str, seed: int) -> None:
     """Compare MODEL's compiled gradients with central differences, in float64, on random images.
 
-    The exit code is 1 if they disagree.
+    Without MODEL, compare every scalar function of the catalogue and its derivative with the true values, over the
+    range of float32. The exit code is 1 if gradients disagree, or a result is not finite although the true value is.
     """
-    import numpy as np
+    if model is None:
+        from graphc.study.numerics import report as numerics
+        from graphc.study.numerics import sweep
 
-    from graphc.study.check import check_gradients, in_float64
-    from graphc.train.data import SHAPES
-
-    image_shape, classes = SHAPES[data]
-    classifier = _classifier(model, image_shape, classes)
-    generator = np.random.default_rng(seed)
-    images = generator.standard_normal((samples, *image_shape))
-    labels = generator.integers(classes, size=samples)
-    arrays = {classifier.images.name: images, classifier.labels.name: labels}
-    report = check_gradients(in_float64(classifier.loss), arrays, seed=seed)
-    click.echo(report)
-    if not report.ok:
+        rows = sweep(density=density)
+        click.echo(numerics(rows))
+        right = not any(row.wrong for row in rows)
+    else:
+        report = _checked(model, samples, data, seed)
+        click.echo(report)
+        right = report.ok
+    if not right:
         context.exit(1)
 
 
@@ -222,24 +224,25 @@ def accuracy(context: click.Context, functions: tuple[str, ...], stride: int) ->
 @cli.command()
 def env() -> None:
     """Print versions, processor and threads: what a bug report should hold."""
-    import platform
+    from graphc.study.environment import environment
 
-    from graphc.codegen.target import host
-    from graphc.runtime.threads import default_threads
+    click.echo(environment())
 
-    target = host()
-    packages = ("numpy", "sympy", "llvmlite", "networkx", "rich", "click")
-    rows = {
-        "graphc": _version("graphc"),
-        "python": f"{platform.python_version()} ({platform.python_implementation()})",
-        "system": platform.platform(),
-        "processor": f"{target.cpu}, {target.name}, {target.vector_bits}-bit vectors",
-        "caches": f"L1 {target.l1 >> 10} kB, L2 {target.l2 >> 10} kB, L3 {target.l3 >> 10} kB",
-        "threads": str(default_threads()),
-        **{name: _version(name) for name in packages},
-    }
-    for name, value in rows.items():
-        click.echo(f"{name:<10} {value}")
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--write", is_flag=True, help="Write docs/operators.md anew.")
+def operators(name: str | None, write: bool) -> None:
+    """List the operators of the catalogue, or print NAME's formula, derived adjoints, shapes and options."""
+    from graphc.study import catalogue
+
+    if write:
+        catalogue.write()
+        click.echo(f"wrote  {catalogue.PAGE}")
+    elif name is not None:
+        click.echo(catalogue.entry_text(catalogue.find(name)), nl=False)
+    else:
+        click.echo(catalogue.listing())
 
 
 @cli.group()
@@ -303,6 +306,22 @@ def _classifier(spec: str, image_shape: tuple[int, int, int], classes: int) -> A
     raise click.BadParameter(f"{spec!r} is neither {', '.join(MODELS)} nor a file that ends in .py", param_hint="MODEL")
 
 
+def _checked(model: str, samples: int, data: str, seed: int) -> Any:
+    """The comparison of a model's gradients with differences."""
+    import numpy as np
+
+    from graphc.study.check import check_gradients, in_float64
+    from graphc.train.data import SHAPES
+
+    image_shape, classes = SHAPES[data]
+    classifier = _classifier(model, image_shape, classes)
+    generator = np.random.default_rng(seed)
+    images = generator.standard_normal((samples, *image_shape))
+    labels = generator.integers(classes, size=samples)
+    arrays = {classifier.images.name: images, classifier.labels.name: labels}
+    return check_gradients(in_float64(classifier.loss), arrays, seed=seed)
+
+
 def _compiled(model: str, data: str, inference: bool, optimizer: Optimizer, threads: int | None) -> Any:
     """The program of a model, for images of a data set that need not be there."""
     from graphc.pipeline import compile_inference
@@ -336,15 +355,6 @@ def _described(training: Dataset, held_out: Dataset) -> str:
     shape = "x".join(map(str, training.image_shape))
     counts = f"{len(training):,} training and {len(held_out):,} held-out images"
     return f"{training.name}: {counts} of {shape}, {training.classes} classes"
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _size(shape: tuple[int, ...]) -> int:

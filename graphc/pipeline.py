@@ -32,8 +32,10 @@ from graphc.graph.passes.eliminate_common_subexpressions import eliminate_common
 from graphc.graph.passes.eliminate_dead_code import eliminate_dead_code
 from graphc.graph.passes.fold_constants import fold_constants
 from graphc.graph.passes.hoist_invariants import hoist_invariants
+from graphc.graph.passes.keep_factors import keep_factors
 from graphc.graph.passes.read_through_selections import read_through_selections
 from graphc.graph.passes.recompute import recompute
+from graphc.graph.passes.recompute_matrices import recompute_matrices
 from graphc.graph.passes.shift_exponential_sums import shift_exponential_sums
 from graphc.graph.passes.specialise_for_inference import specialise_for_inference
 from graphc.graph.passes.stabilise_composites import stabilise_composites
@@ -41,6 +43,7 @@ from graphc.graph.verifier import verify as verify_graph
 from graphc.loops.borders import clear_border
 from graphc.loops.chains import lower_chain
 from graphc.loops.expand import expand_transcendentals
+from graphc.loops.interleave import interleave
 from graphc.loops.ir import Function, Step
 from graphc.loops.link import link
 from graphc.loops.lower import lower
@@ -57,6 +60,8 @@ from graphc.schedule.chains import RUN, form_chains
 from graphc.schedule.fuse import fuse, value_name, with_own_names
 from graphc.schedule.layout import plan_layouts
 from graphc.schedule.program import Kernel, Program
+from graphc.schedule.rows import form_rows
+from graphc.schedule.sources import read_sources
 from graphc.schedule.split import split_reductions
 from graphc.schedule.stack import stack_sums
 from graphc.study.compiled import Compiled
@@ -75,6 +80,11 @@ SIMPLE = (
     eliminate_common_subexpressions,
     eliminate_dead_code,
 )
+AGAIN = (
+    keep_factors,  # what the backward part makes of forward values alone, where these are made
+    recompute_matrices,  # large products of small operands, row by row
+    recompute,  # cheap large values
+)
 
 
 def training_passes(
@@ -91,7 +101,7 @@ def training_passes(
             lambda graph: _updates_alone(graph, optimizer, trainable),
         ),
         *[Named(f"{p.__name__}_again", p) for p in (*STABLE, *SIMPLE)],
-        *lowering_passes(target, winograd, (Named("recompute", recompute),)),
+        *lowering_passes(target, winograd, tuple(map(_named, AGAIN))),
     )
 
 
@@ -115,15 +125,18 @@ def lowering_passes(
         Named("hoist_invariants", hoist_invariants),
         *with_backward,
         Named("fuse", _Scheduled.of),
+        Named("form_rows", lambda s: s.then(form_rows(s.kernels, s.lasting, target))),
         Named("form_chains", lambda s: s.then(form_chains(s.kernels, s.lasting, target))),
         Named("split_reductions", lambda s: s.then(split_reductions(s.kernels))),
         Named("stack_sums", lambda s: s.then(stack_sums(s.kernels))),
         Named("plan_layouts", lambda s: plan_layouts(s.graph, s.kernels, target)),
+        Named("read_sources", read_sources),
         Named("assign_buffers", assign_buffers),
         Named("lower", lambda program: _lower(program, target)),
         Named("vectorise", lambda step: _each(step, vectorise)),
         Named("unroll", lambda step: _each(step, unroll)),
         Named("expand_transcendentals", lambda step: _each(step, expand_transcendentals)),
+        Named("interleave", lambda step: _each(step, interleave)),
         Named("emit", lambda step: emit(step, target)),
     )
 

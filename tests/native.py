@@ -93,7 +93,8 @@ def application(
     random = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
     operands: list[Value] = []
-    for name, tensor in zip(operator.tensors, sample.tensors, strict=True):
+    operator = operator.form(tuple(t is not None for t in sample.tensors))
+    for name, tensor in zip(operator.tensors, (t for t in sample.tensors if t is not None), strict=True):
         integer = len(tensor) == 3 and tensor[0] == "int"
         shape = tuple(tensor[2] if integer else tensor)
         kind = DType.INT64 if integer else dtype

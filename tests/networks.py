@@ -15,7 +15,7 @@ from graphc.dsl.parameter import Parameter
 from graphc.dsl.tensor import Tensor
 from graphc.ops.notation import axes, axis
 from graphc.ops.operator import op
-from graphc.types import Extent
+from graphc.types import Extent, TensorType
 from tests.strategies import flatten as flatten_images
 
 Step = tuple[Any, ...]
@@ -91,6 +91,16 @@ def _reflected(values: list[Tensor], p: _Parameters) -> Tensor:
     return gc.matmul(x, gc.transpose(x)) if len(x.shape) > 2 else x * x
 
 
+def _scan(values: list[Tensor], p: _Parameters, along: int, reverse: bool, collected: bool) -> Tensor:
+    """h' = tanh(x + U·h) along an axis: all h, or the last."""
+    x = values[-1]
+    features = x.shape[-1] if along < x.ndim - 1 else x.shape[-2]
+    u = p(features, features)
+    start = TensorType((*x.shape[:along], *x.shape[along + 1 :]), x.dtype)
+    ys, last = gc.scan(lambda h, x: (gc.tanh(x + gc.dense(h, u)),) * 2, start, x, reverse=reverse, axis=along)
+    return ys if collected else last
+
+
 STEPS: dict[str, Callable[..., Tensor]] = {
     "conv": _conv,
     "batch_norm": _batch_norm,
@@ -119,6 +129,7 @@ STEPS: dict[str, Callable[..., Tensor]] = {
     "mean": lambda v, p, along: v[-1].mean(along),
     "max": lambda v, p, along: v[-1].max(along),
     "gram": _reflected,
+    "scan": _scan,
 }
 
 CHANNELS = st.one_of(st.integers(1, 20), st.sampled_from((1, 2, 4, 8, 16, 32)))
@@ -161,6 +172,8 @@ def _step(draw: st.DrawFn, shapes: list[tuple[Extent, ...]]) -> Step:
         kinds += IMAGES
     if rank >= 2:
         kinds += ["permute", "softmax", "log_softmax"]
+    if rank >= 3 and fixed:
+        kinds += ["scan"]
     if rank >= 2 and isinstance(shape[-1], int):
         kinds += ["dense", "dense", "dense"]
     if rank == 2 and fixed:
@@ -221,6 +234,8 @@ def _step(draw: st.DrawFn, shapes: list[tuple[Extent, ...]]) -> Step:
             rows = prod(int(e) for e in shape[:-1] if isinstance(e, int))
             most = max(1, WORK // (rows * int(shape[-1])))
             return kind, min(most, draw(st.one_of(CHANNELS, st.integers(1, 70)))), draw(st.booleans())
+        case "scan":
+            return kind, draw(st.integers(1, rank - 1)), draw(st.booleans()), bool(draw(st.integers(0, 3)))
         case "softmax" | "log_softmax":
             return kind, draw(st.integers(1, rank - 1))
         case "reduce":

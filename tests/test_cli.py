@@ -231,6 +231,19 @@ def test_the_environment_is_described(run):
     assert "vectors" in rows["processor"]
 
 
+def test_operators_are_listed_and_shown(run):
+    code, out, _ = run("operators")
+    assert code == 0
+    assert re.search(r"^dense +Y\[", out, re.MULTILINE)
+    code, out, _ = run("operators", "dense")
+    assert code == 0
+    assert out.startswith("### dense\n")
+    assert r"\bar{W}" in out
+    code, _, err = run("operators", "dens")
+    assert code == 1
+    assert "there is no operator dens\n  hint: did you mean dense" in err
+
+
 def test_the_version_is_that_of_the_package(run):
     code, out, _ = run("--version")
     assert code == 0

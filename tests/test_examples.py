@@ -22,13 +22,39 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+def percentages(start: str, out: str) -> list[float]:
+    """The numbers in front of % behind the text that starts a line."""
+    (line,) = [line for line in out.splitlines() if line.startswith(start)]
+    return [float(x) for x in re.findall(r"([\d.]+)%", line.removeprefix(start))]
+
+
 def test_every_example_is_run_here() -> None:
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"train_digits", "own_operator", "two_outputs", "network"}
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {
+        "train_digits", "own_operator", "two_outputs", "network", "sequence", "vision_transformer", "gradient_penalty",
+    }  # fmt: skip
 
 
-def test_digits() -> None:
-    out = run("examples/train_digits.py")
-    assert float(re.search(r"held out: ([\d.]+)%", out)[1]) >= 97
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.stem)
+def test_an_example_fits_on_a_screen(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 60
+
+
+@pytest.mark.parametrize(("example", "least"), [("train_digits", 97), ("sequence", 97), ("vision_transformer", 94)])
+def test_digits(example: str, least: float) -> None:
+    out = run(f"examples/{example}.py")
+    (held_out,) = percentages("accuracy on 599 images that were held out", out)
+    assert held_out >= least
+    if example == "vision_transformer":  # blind for places it would lose nothing
+        (moved,) = percentages("with the same patches in other places", out)
+        assert moved < 50
+
+
+def test_a_gradient_penalty_helps_against_attacks() -> None:
+    out = run("examples/gradient_penalty.py")
+    before, attacked_before = percentages("penalty 0.0  held out", out)
+    after, attacked_after = percentages("penalty 0.3  held out", out)
+    assert min(before, after) > 95
+    assert attacked_after > attacked_before + 10
 
 
 def test_an_own_operator_finds_its_parameter() -> None:

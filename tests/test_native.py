@@ -1,8 +1,7 @@
-"""Native code against the interpreter and against central differences: every operator, many shapes, random graphs."""
+"""Native code against the interpreter: many shapes and layouts, second derivatives, random networks and graphs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,73 +17,15 @@ from graphc.dsl.trace import trace
 from graphc.graph.builder import Builder
 from graphc.graph.interpreter import interpret
 from graphc.graph.ir import Graph, Value
-from graphc.ops import OPERATORS
 from graphc.ops.notation import Sum, axes
 from graphc.ops.operator import op
 from graphc.passes import History, run
 from graphc.pipeline import SIMPLE, STABLE, lowering_passes, verify
 from graphc.types import Batch, DType
-from tests.native import Native, application, assert_native, draw, with_gradients
+from tests.native import Native, draw, with_gradients
 from tests.networks import Network, networks
 from tests.strategies import Case, graphs
 from tests.strategies import flatten as flatten_images
-
-SAMPLES = [(name, k) for name, o in OPERATORS.items() for k in range(len(o.samples))]
-SAMPLE_IDS = [f"{name}-{k}" for name, k in SAMPLES]
-
-
-def test_every_operator_has_a_sample() -> None:
-    assert [name for name, o in OPERATORS.items() if not o.samples] == []
-
-
-# ------------------------------------------------------------------------------------------------- operators
-
-
-@pytest.mark.parametrize(("name", "k"), SAMPLES, ids=SAMPLE_IDS)
-def test_operators_in_float32(name: str, k: int) -> None:
-    graph, arrays = application(OPERATORS[name], OPERATORS[name].samples[k], DType.FLOAT32)
-    assert_native(graph, arrays, rtol=2e-5, atol=2e-6)
-
-
-@pytest.mark.parametrize(("name", "k"), SAMPLES, ids=SAMPLE_IDS)
-def test_operators_and_their_gradients(name: str, k: int) -> None:
-    """In float64: as the interpreter computes them, and the gradients as central differences of native values."""
-    graph, arrays = application(OPERATORS[name], OPERATORS[name].samples[k], DType.FLOAT64)
-    wrt = [v for v in graph.inputs if v.type.dtype.is_float]
-    if not wrt:
-        assert_native(graph, arrays)
-        return
-    graph = with_gradients(graph)
-    arrays["cotangent"] = draw(graph.inputs[-1].type, 1, seed=1)
-    native = Native(graph)
-    outputs = native(arrays)
-    for got, expected in zip(outputs, interpret(graph, arrays).outputs, strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-13)
-    for value, gradient in zip(wrt, outputs[1:], strict=True):
-        for place in _places(arrays[value.name].shape):
-            slope = _slope(native, arrays, value.name, place)
-            assert gradient[place] == pytest.approx(slope, rel=1e-6, abs=2e-8), (value.name, place)
-
-
-def _places(shape: tuple[int, ...], count: int = 3) -> Iterator[tuple[int, ...]]:
-    size = int(np.prod(shape))
-    for flat in np.random.default_rng(size).permutation(size)[:count]:
-        yield tuple(int(i) for i in np.unravel_index(flat, shape))
-
-
-def _slope(native: Native, arrays: dict[str, np.ndarray], name: str, place: tuple[int, ...]) -> float:
-    """∂(Σ cotangent·output)/∂arrays[name][place] by Richardson's extrapolation of central differences."""
-
-    def value(step: float) -> float:
-        moved = arrays[name].copy()
-        moved[place] += step
-        return float((native(arrays | {name: moved})[0] * arrays["cotangent"]).sum())
-
-    def central(h: float) -> float:
-        return (value(h) - value(-h)) / (2 * h)
-
-    return (4 * central(5e-4) - central(1e-3)) / 3
-
 
 # -------------------------------------------------------------------------------------------- windows, sweeps
 

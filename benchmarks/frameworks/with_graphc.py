@@ -22,28 +22,53 @@ class Measured(NamedTuple):
 
 
 class Offset(gc.Layer):
-    """x + bias, a number for each channel."""
+    """x + bias"""
+
+    def __init__(self, shape: tuple[int, ...], name: str) -> None:
+        self.shape, self.name = shape, name
 
     def forward(self, x: gc.Tensor) -> gc.Tensor:
-        return x + self.parameter("bias", (x.shape[1], 1, 1), "zeros")
+        return x + self.parameter("bias", self.shape, "zeros")
 
 
-def convblock() -> Measured:
-    """Two convolutions in the middle of a network; the loss is the mean square of the result."""
-    network = gc.Sequential(
-        Offset(name="offset"),
-        gc.Conv2d(64, 3, padding=1, activation="relu", name="conv1"),
-        gc.Conv2d(64, 3, padding=1, activation="relu", name="conv2"),
-    )
-    features = network(gc.input("images", (gc.BATCH, 64, 56, 56)))
+def of_features(network: gc.Layer, shape: tuple[int, ...]) -> Measured:
+    """A network whose loss is the mean square of its result."""
+    features = network(gc.input("images", (gc.BATCH, *shape)))
     return Measured(features, (features * features).mean(), network)
 
 
+def convblock() -> Measured:
+    """Two convolutions in the middle of a network."""
+    network = gc.Sequential(
+        Offset((64, 1, 1), "offset"),
+        gc.Conv2d(64, 3, padding=1, activation="relu", name="conv1"),
+        gc.Conv2d(64, 3, padding=1, activation="relu", name="conv2"),
+    )
+    return of_features(network, (64, 56, 56))
+
+
+def transformer() -> Measured:
+    """One encoder layer in the middle of a network."""
+    block = gc.TransformerEncoderLayer(192, 3, 768, 0.0, "gelu", norm_first=True, name="block")
+    return of_features(gc.Sequential(Offset((65, 192), "positions"), block), (65, 192))
+
+
+class States(gc.LSTM):
+    """The states at all steps, without the last ones."""
+
+    def forward(self, x: gc.Tensor) -> gc.Tensor:
+        return super().forward(x)[0]
+
+
 def model_of(task: Task) -> Any:
-    """The model of graphc.models, or the block above."""
+    """The model of graphc.models, or one of the blocks above."""
     match task.network_name:
         case "convblock":
             return convblock()
+        case "transformer":
+            return transformer()
+        case "lstm":
+            return of_features(gc.Sequential(States(128, 128, name="lstm")), task.network.image)
         case "perceptron":
             return gc.models.perceptron(task.network.image, task.network.classes)
         case name:
@@ -51,10 +76,12 @@ def model_of(task: Task) -> Any:
 
 
 def paired(ours: Mapping[str, gc.Parameter], theirs: Mapping[str, Array]) -> dict[str, gc.Parameter]:
-    """Our parameter for each of their names: the k-th weight for the k-th weight and so on.
+    """Our parameter for each of their names: that of the same name, else the k-th weight for the k-th weight and so on.
 
     Raises ValueError where counts or shapes differ.
     """
+    if ours.keys() == theirs.keys():
+        return dict(ours)
     by_kind: dict[str, list[gc.Parameter]] = defaultdict(list)
     for name, parameter in ours.items():
         by_kind[name.rpartition(".")[2]].append(parameter)

@@ -18,11 +18,13 @@ from benchmarks.networks import (
     BatchNorm,
     Conv,
     Dense,
+    Encoder,
     Flatten,
     GlobalAverage,
     Layer,
     MaxPool,
     Offset,
+    Recurrent,
     ReLU,
     Residual,
 )
@@ -33,26 +35,67 @@ VERSION = f"jax {jax.__version__}"
 Values = dict[str, Any]
 
 
-def own_order(value: Array) -> Array:
+def is_weight(name: str) -> bool:
+    """Whether a parameter is multiplied by, not added."""
+    return "weight" in name.rpartition(".")[2]
+
+
+def own_order(name: str, value: Array) -> Array:
     """A parameter in the order that XLA prefers: dense [inputs, units], filters [y, x, inputs, channels]."""
-    match value.ndim:
-        case 2:
+    match is_weight(name), value.ndim:
+        case True, 2:
             return value.T
-        case 4:
+        case True, 4:
             return value.transpose(2, 3, 1, 0)
-        case _:
+        case False, 3:  # of images
             return value.ravel()
+        case _:
+            return value
 
 
-def common_order(value: Array, shape: tuple[int, ...]) -> Array:
+def common_order(name: str, value: Array, shape: tuple[int, ...]) -> Array:
     """The inverse, for a parameter of this shape."""
-    match len(shape):
-        case 2:
+    match is_weight(name), len(shape):
+        case True, 2:
             return value.T
-        case 4:
+        case True, 4:
             return value.transpose(3, 2, 0, 1)
         case _:
             return value.reshape(shape)
+
+
+def standardised(own: str, values: Values, x: Any) -> Any:
+    """Layer normalisation over the features."""
+    centred = x - x.mean(-1, keepdims=True)
+    scale = lax.rsqrt((centred**2).mean(-1, keepdims=True) + EPSILON)
+    return centred * scale * values[own + "weight"] + values[own + "bias"]
+
+
+def encoder(layer: Encoder, own: str, values: Values, x: Any) -> Any:
+    """A transformer's encoder layer, norm first."""
+    h = standardised(f"{own}norm1.", values, x)
+    together = h @ values[own + "self_attn.in_proj_weight"] + values[own + "self_attn.in_proj_bias"]
+    q, k, v = jnp.split(together.reshape(*x.shape[:2], 3 * layer.heads, -1), 3, 2)
+    mixed = jax.nn.dot_product_attention(q, k, v).reshape(x.shape)
+    x = x + mixed @ values[own + "self_attn.out_proj.weight"] + values[own + "self_attn.out_proj.bias"]
+    h = standardised(f"{own}norm2.", values, x)
+    h = jax.nn.gelu(h @ values[own + "linear1.weight"] + values[own + "linear1.bias"], approximate=False)
+    return x + h @ values[own + "linear2.weight"] + values[own + "linear2.bias"]
+
+
+def states(layer: Recurrent, own: str, values: Values, x: Any) -> Any:
+    """The states of an LSTM at all steps; the products with its inputs in front of the loop."""
+    inputs = x @ values[own + "weight_ih_l0"] + (values[own + "bias_ih_l0"] + values[own + "bias_hh_l0"])
+
+    def step(carry: Any, z: Any) -> Any:
+        h, c = carry
+        i, f, g, o = jnp.split(z + h @ values[own + "weight_hh_l0"], 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    zeros = jnp.zeros((len(x), layer.hidden), x.dtype)
+    return lax.scan(step, (zeros, zeros), inputs.swapaxes(0, 1))[1].swapaxes(0, 1)
 
 
 def run(layers: tuple[Layer, ...], path: str, values: Values, x: Any, training: bool) -> tuple[Any, Values]:
@@ -90,6 +133,10 @@ def run(layers: tuple[Layer, ...], path: str, values: Values, x: Any, training: 
                 x = x[:, :: layer.stride, :: layer.stride]
                 x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, layer.channels - layer.inputs)))
                 x = jax.nn.relu(x + y)
+            case Encoder():
+                x = encoder(layer, own, values, x)
+            case Recurrent():
+                x = states(layer, own, values, x)
             case MaxPool():
                 window = (1, layer.size, layer.size, 1)
                 x = lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
@@ -109,11 +156,12 @@ class Contender:
 
     def __init__(self, task: Task, parameters: Mapping[str, Array], threads: int) -> None:
         network, self.given = task.network, parameters
-        values = {name: jnp.asarray(own_order(value)) for name, value in parameters.items()}
+        values = {name: jnp.asarray(own_order(name, value)) for name, value in parameters.items()}
         self.averages = {n: v for n, v in values.items() if n.rpartition(".")[2] in BUFFERS}
         self.weights = {n: v for n, v in values.items() if n not in self.averages}
         self.velocity = jax.tree.map(jnp.zeros_like, self.weights)
-        self.images = [jnp.asarray(np.ascontiguousarray(x.transpose(0, 2, 3, 1))) for x, _ in batches(task)]
+        inputs = [x.transpose(0, 2, 3, 1) if x.ndim == 4 else x for x, _ in batches(task)]
+        self.images = [jnp.asarray(np.ascontiguousarray(x)) for x in inputs]
         self.labels = [jnp.asarray(y) for _, y in batches(task)]
 
         def loss(weights: Values, averages: Values, x: Any, y: Any) -> tuple[Any, Values]:
@@ -150,7 +198,7 @@ class Contender:
 
     def parameters(self) -> dict[str, Array]:
         own = self.weights | self.averages
-        return {name: common_order(np.asarray(own[name]), value.shape) for name, value in self.given.items()}
+        return {name: common_order(name, np.asarray(own[name]), value.shape) for name, value in self.given.items()}
 
 
 def warm_up() -> None:

@@ -16,11 +16,13 @@ from benchmarks.networks import (
     BatchNorm,
     Conv,
     Dense,
+    Encoder,
     Flatten,
     GlobalAverage,
     Layer,
     MaxPool,
     Offset,
+    Recurrent,
     ReLU,
     Residual,
 )
@@ -49,6 +51,56 @@ class Graph:
         self.constants[name] = np.array(values, np.int64)
         return name
 
+    def matrix(self, name: str, x: str) -> str:
+        """x · Wᵀ + b for a linear map of the last axis."""
+        weight, bias = (f"{name}_weight", f"{name}_bias") if name.endswith("in_proj") else (
+            f"{name}.weight", f"{name}.bias",
+        )  # fmt: skip
+        self.constants[f"{weight}.T"] = np.ascontiguousarray(self.constants.pop(weight).T)
+        return self.node("Add", self.node("MatMul", x, f"{weight}.T"), bias)
+
+    def normalised(self, name: str, x: str) -> str:
+        return self.node("LayerNormalization", x, f"{name}.weight", f"{name}.bias", epsilon=EPSILON)
+
+    def encoder(self, layer: Encoder, own: str, x: str) -> str:
+        """A transformer's encoder layer, norm first; the optimiser fuses what it knows."""
+        together = self.matrix(own + "self_attn.in_proj", self.normalised(own + "norm1", x))
+        size = layer.features // layer.heads
+        split = self.integers(0, 0, 3, layer.heads, size)
+        parts = self.node("Transpose", self.node("Reshape", together, split), perm=[2, 0, 3, 1, 4])
+        q, k, v = (self.node("Gather", parts, self.scalar(p), axis=0) for p in range(3))
+        scores = self.node("MatMul", q, self.node("Transpose", k, perm=[0, 1, 3, 2]))
+        self.constants["scale"] = np.array(size**-0.5, np.float32)
+        weights = self.node("Softmax", self.node("Mul", scores, "scale"), axis=-1)
+        mixed = self.node("Transpose", self.node("MatMul", weights, v), perm=[0, 2, 1, 3])
+        mixed = self.node("Reshape", mixed, self.integers(0, 0, layer.features))
+        x = self.node("Add", x, self.matrix(own + "self_attn.out_proj", mixed))
+        hidden = self.matrix(own + "linear1", self.normalised(own + "norm2", x))
+        self.constants |= {"half": np.array(0.5, np.float32), "one": np.array(1, np.float32)}
+        self.constants["root"] = np.array(2**0.5, np.float32)
+        error = self.node("Add", self.node("Erf", self.node("Div", hidden, "root")), "one")
+        active = self.node("Mul", self.node("Mul", hidden, error), "half")
+        return self.node("Add", x, self.matrix(own + "linear2", active))
+
+    def states(self, layer: Recurrent, own: str, x: str) -> str:
+        """The states of an LSTM at all steps; ONNX orders its gates i, o, f, c, and time comes first."""
+
+        def gates(name: str) -> Array:
+            i, f, g, o = np.split(self.constants.pop(own + name), 4)
+            return np.concatenate((i, o, f, g))[None]
+
+        both = np.concatenate((gates("bias_ih_l0"), gates("bias_hh_l0")), 1)
+        self.constants |= {own + "W": gates("weight_ih_l0"), own + "R": gates("weight_hh_l0"), own + "B": both}
+        operands = (self.node("Transpose", x, perm=[1, 0, 2]), own + "W", own + "R", own + "B")
+        found = self.node("LSTM", *operands, hidden_size=layer.hidden)
+        return self.node("Transpose", self.node("Squeeze", found, self.integers(1)), perm=[1, 0, 2])
+
+    def scalar(self, value: int) -> str:
+        """A constant number."""
+        name = f"scalar{len(self.constants)}"
+        self.constants[name] = np.array(value, np.int64)
+        return name
+
     def run(self, layers: tuple[Layer, ...], path: str, x: str) -> str:
         """The layers applied to the value x."""
         for layer in layers:
@@ -72,6 +124,10 @@ class Graph:
                     if layer.channels > layer.inputs:
                         x = self.node("Pad", x, self.integers(0, 0, 0, 0, 0, layer.channels - layer.inputs, 0, 0))
                     x = self.node("Relu", self.node("Add", y, x))
+                case Encoder():
+                    x = self.encoder(layer, own, x)
+                case Recurrent():
+                    x = self.states(layer, own, x)
                 case MaxPool():
                     x = self.node("MaxPool", x, kernel_shape=[layer.size] * 2, strides=[layer.size] * 2)
                 case ReLU():

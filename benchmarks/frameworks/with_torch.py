@@ -18,11 +18,13 @@ from benchmarks.networks import (
     BatchNorm,
     Conv,
     Dense,
+    Encoder,
     Flatten,
     GlobalAverage,
     Layer,
     MaxPool,
     Offset,
+    Recurrent,
     ReLU,
     Residual,
 )
@@ -32,11 +34,11 @@ VERSION = f"torch {torch.__version__}"
 
 
 class AddOffset(nn.Module):
-    """x + bias, a number for each channel."""
+    """x + bias"""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.bias
@@ -62,6 +64,13 @@ class Block(nn.Module):
         return functional.relu(y + x)
 
 
+class States(nn.LSTM):
+    """The states at all steps, without the last ones."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x)[0]
+
+
 def module(layer: Layer) -> nn.Module:
     """The module of one layer."""
     match layer:
@@ -72,7 +81,13 @@ def module(layer: Layer) -> nn.Module:
         case BatchNorm():
             return nn.BatchNorm2d(layer.channels, EPSILON, AVERAGING)
         case Offset():
-            return AddOffset(layer.channels)
+            return AddOffset(layer.shape)
+        case Encoder(_, features, heads, hidden):
+            return nn.TransformerEncoderLayer(
+                features, heads, hidden, 0.0, "gelu", EPSILON, batch_first=True, norm_first=True
+            )
+        case Recurrent(_, features, hidden):
+            return States(features, hidden, batch_first=True)
         case Residual():
             return Block(layer)
         case MaxPool():
@@ -101,7 +116,7 @@ class Contender:
         with torch.no_grad():
             for name, value in self.values().items():
                 value.copy_(torch.from_numpy(parameters[name]))
-        order = torch.channels_last if channels_last else torch.contiguous_format
+        order = torch.channels_last if channels_last and task.has_images else torch.contiguous_format
         if task.has_images:
             self.network = self.network.to(memory_format=order)
         self.images = [torch.from_numpy(x).contiguous(memory_format=order) for x, _ in batches(task)]

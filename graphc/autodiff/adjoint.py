@@ -8,6 +8,8 @@ and `eliminate` solves h == φ. For max and min only the first extremal element 
 
     A[o] = min_{r | c, f == Y[o]} linear(r)         and the contribution stands under linear(r) == A[o].
 
+For a product each contribution has the factor Π_{r' | c, r' ≠ r} f, a statement of its own.
+
 Conditions and integer operands are never differentiated.
 """
 
@@ -22,16 +24,18 @@ from graphc.autodiff.application import Adjoint, Application, Cotangents, cotang
 from graphc.autodiff.conditions import drop_implied
 from graphc.autodiff.eliminate import eliminate
 from graphc.autodiff.normalise import normalised
-from graphc.autodiff.partials import partials
+from graphc.autodiff.partials import multiply, partials
 from graphc.errors import DerivativeError
 from graphc.ops.formula import (
     Axis,
     Cond,
     Formula,
     Read,
+    Where,
     eq,
     formula,
     le,
+    rename_axes,
     size_of,
     tensor_symbol,
     value_reads,
@@ -134,11 +138,9 @@ class _Derivation:
                 pass
             case "max" | "min":
                 conditions = (*conditions, self._is_first(statement))
-            case other:
-                raise DerivativeError(
-                    f"{self.application.operator}: a {other} reduction has no derivative",
-                    hint="write a product as exp(Sum(log(...))) where its factors are positive",
-                )
+            case "prod":
+                others = self._other_factors(statement)
+                pulled = [(r, multiply(p, others)) for r, p in pulled]
         for read, partial in pulled:
             if not self.types[read.name].dtype.is_float:
                 continue
@@ -155,13 +157,26 @@ class _Derivation:
         kept = drop_implied(found.conditions, body, self.types, found.extents)
         return formula(found.axes, body, "sum" if found.over else None, found.over, kept)
 
+    def _other_factors(self, statement: Statement) -> Read:
+        """The product of all factors but one, for each: exact where factors are zero, and differentiable again."""
+        f = statement.formula
+        taken = {a.name for a in (*f.axes, *f.over)}
+        renamed = rename_axes(
+            formula((), f.body, "prod", f.over, f.conditions), {a.name: _unused(a.name, taken) for a in f.over}
+        )
+        rest = Where(eq(_position(renamed.over), _position(f.over)), 1, renamed.body)
+        name = f"others_{statement.name}"
+        while name in self.types:
+            name = f"others_{name}"
+        own = (*f.axes, *f.over)
+        self._emit(name, formula(own, rest, "prod", renamed.over, renamed.conditions), statement.name)
+        return Read(tensor_symbol(name), *[a.symbol for a in own])
+
     def _is_first(self, statement: Statement) -> Cond:
         """The condition that the reduced axes stand at the first extremal element."""
         f = statement.formula
         index = tuple(a.symbol for a in f.axes)
-        position: Expr = sp.S.Zero
-        for a in sorted(f.over, key=lambda a: isinstance(a.extent, int)):  # the batch counts slowest: N stays alone
-            position = position * size_of(a.extent) + a.symbol
+        position = _position(f.over)
         extremum = Read(tensor_symbol(statement.name), *index)
         if isinstance(f.body, Read):
             reached = eq(f.body, extremum)
@@ -173,3 +188,19 @@ class _Derivation:
             name = f"first_{name}"
         self._emit(name, formula(f.axes, position, "min", f.over, (*f.conditions, reached)), statement.name)
         return eq(position, Read(tensor_symbol(name), *index))
+
+
+def _position(axes: tuple[Axis, ...]) -> Expr:
+    """Where an element stands among all, as one number; the batch counts slowest, so that N stays alone."""
+    position: Expr = sp.S.Zero
+    for a in sorted(axes, key=lambda a: isinstance(a.extent, int)):
+        position = position * size_of(a.extent) + a.symbol
+    return position
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """The name with primes, so that it is none of those taken, and taken from now on."""
+    while name in taken:
+        name += "'"
+    taken.add(name)
+    return name

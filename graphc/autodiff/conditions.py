@@ -13,10 +13,13 @@ from graphc.ops.formula import (
     DIVIDES,
     EQ,
     GE,
+    LE,
+    LT,
     Cond,
     FloorDiv,
     Mod,
     N,
+    Random,
     Read,
     Table,
     Where,
@@ -36,7 +39,10 @@ Extents = Mapping[sp.Symbol, Extent]
 
 MINUS_ONE = Bound(Fraction(-1))
 
-TAME = frozenset({"sigmoid", "tanh", "erf", "softplus", "sin", "cos", "maximum", "minimum", "Abs", "sign"})
+TAME = frozenset(
+    ["sigmoid", "tanh", "erf", "erfc", "normal_cdf", "softplus", "sin", "cos",
+     "atan", "floor", "rint", "maximum", "minimum", "Abs", "sign"]
+)  # fmt: skip
 """Functions that are finite wherever their arguments are."""
 
 
@@ -53,6 +59,18 @@ def simplify(e: Expr, extents: Extents) -> Expr:
     return simplify_index(replace(e, whole), extents)
 
 
+def decide(e: Expr, extents: Extents) -> Expr:
+    """An expression without the conditionals that the ranges of its indices decide."""
+    if not e.args or isinstance(e, (Read, Cond)):
+        return e
+    args = [decide(a, extents) for a in e.args]
+    if isinstance(e, Where) and not e.args[0].has(Read):
+        left = simplify_conditions(e.args[:1], extents)
+        if not left:
+            return args[2] if left is None else args[1]
+    return e if all(a is b for a, b in zip(args, e.args, strict=True)) else e.func(*args)
+
+
 def simplify_conditions(conditions: Iterable[Cond], extents: Extents) -> tuple[Cond, ...] | None:
     """Conditions in lowest terms, without those that always hold; None if one of them never holds."""
     kept: dict[Cond, None] = {}
@@ -65,6 +83,8 @@ def simplify_conditions(conditions: Iterable[Cond], extents: Extents) -> tuple[C
             simple = _simplify_divides(int(args[0]), args[1])
         elif kind == EQ:
             simple = _simplify_eq(args[0], args[1], extents)
+        elif kind in (LT, LE) and not any(a.has(Read) for a in args):
+            simple = _simplify_order(kind, args[0], args[1], extents)
         else:
             simple = Cond(kind, *args)
         if simple is False:
@@ -72,6 +92,21 @@ def simplify_conditions(conditions: Iterable[Cond], extents: Extents) -> tuple[C
         if simple is not True:
             kept.setdefault(simple)
     return tuple(kept)
+
+
+def _simplify_order(kind: sp.Symbol, a: Expr, b: Expr, extents: Extents) -> Cond | bool:
+    """a < b or a <= b, by what the ranges of the axes tell."""
+    less, more = interval(b - a, extents), interval(a - b, extents)
+    strict = kind == LT
+    if _positive(less) if strict else less.never_negative:
+        return True
+    never = more.never_negative if strict else _positive(more)
+    return False if never else Cond(kind, a, b)
+
+
+def _positive(i: Interval) -> bool:
+    """Whether every value is > 0."""
+    return i.low is not None and i.low.slope >= 0 and i.low.constant + i.low.slope > 0
 
 
 def _never(i: Interval) -> bool:
@@ -179,7 +214,7 @@ def vanishing_reads(e: Expr) -> frozenset[Read]:
 
 def finite(e: Expr) -> bool:
     """Whether an expression is finite for all finite values of its reads (overflow apart)."""
-    if isinstance(e, (Read, Table, Cond, FloorDiv, Mod)) or e.is_Atom or e.free_symbols == {N}:
+    if isinstance(e, (Read, Table, Random, Cond, FloorDiv, Mod)) or e.is_Atom or e.free_symbols == {N}:
         return True
     if e.is_Pow:
         return bool(e.exp.is_number and e.exp.is_nonnegative and e.exp.is_Integer and finite(e.base))

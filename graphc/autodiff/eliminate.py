@@ -9,8 +9,11 @@ and every equation that can be solved removes one loop. The rules, tried in this
     bare       h = u                      u keeps its name and becomes an axis of the result
     split      floor(a / s), a mod s      one axis of a is written s·q + t, which makes both of them affine
     digits     h = Σ c_i·u_i + c          mixed radix: u_i = floor((h - c) / c_i) mod (c_{i+1} / c_i)
+    floor      h = floor((k·u + b) / s)   u is one of ⌈s / k⌉, from the least on: u = ⌈(s·h - b) / k⌉ + t
     linear     h = k·u + rest             u = (h - rest) / k where k divides it; the longest axis goes
     guard      anything else              the equation stays a condition (gathers, constant indices)
+
+In the end a summed axis u under s | u + rest becomes s·v - rest: the gradient of a transposed convolution's weight.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from itertools import count, pairwise
 import sympy as sp
 from sympy.core.expr import Expr
 
-from graphc.autodiff.conditions import simplify, simplify_conditions
+from graphc.autodiff.conditions import decide, simplify, simplify_conditions
 from graphc.ops.formula import (
     Axis,
     Cond,
@@ -65,7 +68,7 @@ class Elimination:
 
     def substitute(self, e: Expr) -> Expr:
         """An expression over the old axes, written over the new ones."""
-        return simplify(replace(e, dict(self.solved)), self.extents) if self.solved else e
+        return decide(simplify(replace(e, dict(self.solved)), self.extents), self.extents)
 
 
 def eliminate(
@@ -84,7 +87,7 @@ def eliminate(
         outcome = system.settle()
         if outcome is None:
             return None
-        if not (outcome or system.split() or system.digits() or system.linear()):
+        if not (outcome or system.split() or system.digits() or system.floor() or system.linear()):
             break
     return system.finish()
 
@@ -217,8 +220,40 @@ class _System:
             return True
         return False
 
-    def linear(self) -> bool:
-        """The axis with the most values, of those that stand in an equation with a constant factor."""
+    def floor(self) -> bool:
+        """The axis inside of a quotient of which most values fall away, if these are more than `linear` takes."""
+        best: tuple[float, int, Expr, sp.Symbol] | None = None
+        for position, equation in enumerate(self.equations):
+            for atom, sign in equation.as_coefficients_dict().items():
+                if not isinstance(atom, FloorDiv) or abs(sign) != 1 or (terms := affine(atom.args[0])) is None:
+                    continue
+                elsewhere = free_symbols(equation - sign * atom)
+                for u, k in terms[0].items():
+                    extent = self.scope.get(u)
+                    if isinstance(extent, int) and u not in elsewhere and k.is_Integer and k > 0:
+                        saved = extent / -(-int(atom.args[1]) // int(k))
+                        if saved > 1 and (best is None or saved > best[0]):
+                            best = saved, position, atom, u
+        simpler = self._longest()
+        if best is None or (simpler is not None and simpler[0][0] >= best[0]):
+            return False
+        _, position, atom, u = best
+        equation = self.equations.pop(position)
+        quotient = (sign := equation.coeff(atom)) * (sign * atom - equation)
+        of, divisor = atom.args
+        k = of.coeff(u)
+        below = divisor * quotient - (of - k * u)
+        t = self.fresh(("t",))
+        self.scope[t] = -(-int(divisor) // int(k))
+        value = FloorDiv(below + k - 1, k) + t
+        self.solve(u, value)
+        self.conditions.append(ge(below + divisor - 1 - k * value))
+        if self.scope[t] == 1:
+            self.apply(t, sp.S.Zero)
+        return True
+
+    def _longest(self) -> tuple[tuple[int, bool, bool], int, sp.Symbol] | None:
+        """(its length and what else speaks for it, the equation, the axis) that `linear` takes."""
         best: tuple[tuple[int, bool, bool], int, sp.Symbol] | None = None
         for position, equation in enumerate(self.equations):
             for u, k in equation.as_coefficients_dict().items():
@@ -229,6 +264,11 @@ class _System:
                 score = (length, u in self.results, abs(k) == 1)
                 if best is None or score > best[0]:
                     best = (score, position, u)
+        return best
+
+    def linear(self) -> bool:
+        """The axis with the most values, of those that stand in an equation with a constant factor."""
+        best = self._longest()
         if best is None:
             return False
         _, position, u = best
@@ -241,7 +281,26 @@ class _System:
         self.solve(u, rest / k)
         return True
 
+    def stride(self) -> None:
+        """An axis that is summed where s divides it, but for an offset, runs in steps of s, if they are fewer."""
+        for condition in [c for c in self.conditions if c.kind == "divides"]:
+            step, e = int(condition.args[1]), condition.args[2]
+            terms, (low, high) = affine(e), interval(e, self.extents)
+            if terms is None or low is None or high is None or low.slope or high.slope or denominator(e) != 1:
+                continue
+            first = -int(-low.constant // step)
+            count = int(high.constant // step) - first + 1
+            for u, k in terms[0].items():
+                extent = self.scope.get(u)
+                if abs(k) == 1 and isinstance(extent, int) and 0 < count < extent:
+                    v = self.fresh(("v",))
+                    self.scope[v] = count
+                    self.conditions.remove(condition)
+                    self.solve(u, k * (step * (v + first) - (e - k * u)))
+                    break
+
     def finish(self) -> Elimination | None:
+        self.stride()
         extents = self.extents
         for equation in self.equations:
             terms = equation.as_coefficients_dict()

@@ -14,6 +14,7 @@ from graphc.ops.formula import (
     Cond,
     FloorDiv,
     Mod,
+    Random,
     Read,
     Table,
     Where,
@@ -91,7 +92,7 @@ def _no_new_division(form: OutputForm, old: Expr, new: Expr) -> bool:
 
 
 def _is_kernel(e: Expr) -> bool:
-    if isinstance(e, (Read, Table, Cond, Where, FloorDiv, Mod)):
+    if isinstance(e, (Read, Table, Random, Cond, Where, FloorDiv, Mod)):
         return False
     return isinstance(e, sp.Function) or bool(e.is_Pow and e.exp.is_Rational and not e.exp.is_Integer)
 

@@ -11,7 +11,7 @@ from sympy.core.expr import Expr
 from sympy.core.function import ArgumentIndexError, Derivative
 
 from graphc.errors import DerivativeError
-from graphc.ops.formula import Cond, FloorDiv, Mod, Read, Table, Where, value_reads, where
+from graphc.ops.formula import Cond, FloorDiv, Mod, Random, Read, Table, Where, value_reads, where
 
 
 def partials(body: Expr, seed: Expr = sp.S.One) -> tuple[tuple[Read, Expr], ...]:
@@ -22,7 +22,7 @@ def partials(body: Expr, seed: Expr = sp.S.One) -> tuple[tuple[Read, Expr], ...]
     adjoints: dict[Expr, list[Expr]] = {body: [seed]}
     for node in reversed(_postorder(body)):
         parts = adjoints.get(node)
-        if not parts or isinstance(node, (Read, Table, Cond, FloorDiv, Mod)):
+        if not parts or isinstance(node, (Read, Table, Random, Cond, FloorDiv, Mod)):
             continue
         for argument, value in _pull_back(node, add(parts)):
             if value != 0:
@@ -39,7 +39,7 @@ def _postorder(e: Expr) -> list[Expr]:
         if node in seen:
             return
         seen.add(node)
-        if not isinstance(node, (Read, Table, Cond, FloorDiv, Mod)):
+        if not isinstance(node, (Read, Table, Random, Cond, FloorDiv, Mod)):
             for a in node.args:
                 visit(a)
         order.append(node)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import sympy as sp
 from sympy.core.expr import Expr
 
+from graphc.autodiff.conditions import decide
 from graphc.autodiff.factor import cancel, size
 from graphc.autodiff.output_forms import OutputForms
 from graphc.ops.formula import (
@@ -15,6 +16,7 @@ from graphc.ops.formula import (
     Formula,
     Read,
     Where,
+    affine,
     all_reads,
     formula,
     free_symbols,
@@ -23,6 +25,7 @@ from graphc.ops.formula import (
     size_of,
     tensor_symbol,
     value_reads,
+    walk,
 )
 from graphc.ops.intervals import extents_of, interval
 from graphc.ops.operator import Statement
@@ -70,7 +73,7 @@ class Sums:
         pinned = _pinned(axes, over, body)
         if pinned is not None:
             at, body = pinned
-            places = {axis.symbol: sp.Integer(k) for axis, k in at.items()}
+            places: dict[Expr, Expr] = {axis.symbol: place for axis, place in at.items()}
             rest = tuple(a for a in over if a not in at)
             conditions, body = tuple(replace(c, places) for c in conditions), replace(body, places)
             if not rest and any(c.kind == "divides" for c in conditions):
@@ -176,30 +179,42 @@ class Sums:
         return Read(tensor_symbol(name), *[_place(k) for k in range(len(f.axes))])
 
 
-def _pinned(axes: tuple[Axis, ...], over: tuple[Axis, ...], body: Expr) -> tuple[dict[Axis, int], Expr] | None:
-    """Loops of which the condition that the body stands under allows one iteration only, and what is left of it.
+def _pinned(axes: tuple[Axis, ...], over: tuple[Axis, ...], body: Expr) -> tuple[dict[Axis, Expr], Expr] | None:
+    """Loops of which the conditions that the body stands under allow one iteration at most, and what is left of it.
 
-    Σ_{q<2} (h + 16·q < 16 ? a(q) : 0) with h < 16 is a(0).
+    Σ_{q<2} (h + 16·q < 16 ? a(q) : 0) with h < 16 is a(0); Σ_{k<3} (k == 0 ? 0 : (k == 1 ? a(k) : 0)) is a(1);
+    Σ_n (i - n == 0 ? a(n) : 0) is a(i).
     """
-    if not isinstance(body, Where) or body.args[2] != 0 or all_reads(body.args[0]):
+    if not body.has(Where):
         return None
-    condition, inside = body.args[0], body.args[1]
-    match condition.kind:
-        case "lt":
-            margin = condition.args[2] - condition.args[1] - 1
-        case "le":
-            margin = condition.args[2] - condition.args[1]
-        case _:
-            return None
     extents = extents_of(axes, over)
+    if isinstance(body, Where) and body.args[2] == 0 and body.args[0].kind == "eq":
+        solved = _solved(body.args[0], over, extents)
+        if solved is not None:
+            return {solved[0]: solved[1]}, body.args[1]
+    asked = frozenset().union(*(free_symbols(c) for c in walk(body) if isinstance(c, Cond) and not all_reads(c)))
     for a in over:
-        if a.symbol not in free_symbols(margin) or isinstance(a.extent, Batch) or a.extent > FEW:
+        if a.symbol not in asked or isinstance(a.extent, Batch) or a.extent > FEW:
             continue
-        bounds = {k: interval(replace(margin, {a.symbol: sp.Integer(k)}), extents) for k in range(a.extent)}
-        possible = [k for k, b in bounds.items() if b.high is None or b.high.constant >= 0 or b.high.slope > 0]
-        if len(possible) == 1:
-            always = bounds[possible[0]].never_negative
-            return {a: possible[0]}, inside if always else body
+        bodies = {k: decide(replace(body, {a.symbol: sp.Integer(k)}), extents) for k in range(a.extent)}
+        possible = [k for k, left in bodies.items() if left != 0]
+        if len(possible) <= 1:
+            k = possible[0] if possible else 0
+            return {a: sp.Integer(k)}, bodies[k]
+    return None
+
+
+def _solved(c: Cond, over: tuple[Axis, ...], extents: dict[sp.Symbol, Extent]) -> tuple[Axis, Expr] | None:
+    """The one place of a loop at which two indices are equal, where that is in its range."""
+    difference = c.args[1] - c.args[2]
+    terms = None if all_reads(c) else affine(difference)
+    if terms is None:
+        return None
+    for a in over:
+        k = terms[0].get(a.symbol, 0)
+        place = a.symbol - difference / k if abs(k) == 1 else None
+        if place is not None and interval(place, extents).inside(a.extent):
+            return a, place
     return None
 
 

@@ -9,8 +9,8 @@ from graphc.loops.expressions import Bool, ElementType
 from graphc.types import DType
 
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
-_INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "shl": "shl", "ashr": "ashr"}
-_LOGIC = {"and": "and", "or": "or"}
+_LOGIC = {name: name for name in ("and", "or", "xor")}
+_INTEGER = _LOGIC | {name: name for name in ("add", "sub", "mul", "shl", "ashr")}
 _ROUNDING = {"abs": "fabs", "sqrt": "sqrt", "rint": "rint", "floor": "floor"}
 
 
@@ -41,7 +41,7 @@ def unary(writer: Writer, operation: str, x: str, dtype: ElementType, lanes: int
 
 
 def binary(writer: Writer, operation: str, a: str, b: str, dtype: ElementType, lanes: int) -> str:
-    """add, sub, mul, div, copysign on floats; add, sub, mul and bits on integers; and, or on Bool."""
+    """add, sub, mul, div, copysign on floats; add, sub, mul and bits on integers; and, or, xor on Bool."""
     kind = spell(dtype, lanes)
     table = _FLOAT if is_float(dtype) else _LOGIC if isinstance(dtype, Bool) else _INTEGER
     if operation in table:

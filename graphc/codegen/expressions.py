@@ -31,6 +31,7 @@ from graphc.loops.expressions import (
     Name,
     Number,
     Pack,
+    Random,
     Select,
     Shuffle,
     Splat,
@@ -48,7 +49,7 @@ def value(writer: Writer, e: Expression) -> str:
         case Load():
             return load(writer, e)
         case Cell():
-            return read_cell(writer, *cell(writer, e.array, e.index))
+            return read_at(writer, e.array, e.index)
         case Name():
             return writer.bound(e.name)
         case Splat():
@@ -84,6 +85,8 @@ def value(writer: Writer, e: Expression) -> str:
             return x if e.x.lanes == 1 else writer.here(f"extractelement {spell(e.dtype, e.x.lanes)} {x}, i32 {e.lane}")
         case Fold():
             return _fold(writer, e)
+        case Random():
+            raise LoweringError("random numbers are expanded into arithmetic before code is generated")
 
 
 # ---------------------------------------------------------------------------------------------------- memory
@@ -149,6 +152,21 @@ def cell(writer: Writer, array: str, index: tuple[Index, ...]) -> tuple[str, Reg
             )
         place = place * extent + int(text)
     return found.cells[place], found
+
+
+def read_at(writer: Writer, array: str, index: tuple[Index, ...]) -> str:
+    """The value of array[index], wherever the index leads."""
+    if all(i.is_constant for i in index):
+        return read_cell(writer, *cell(writer, array, index))
+    found, (place, *inner) = writer.array(array), index
+    for i, extent in zip(inner, found.shape[1:], strict=True):
+        place = place * extent + i
+    kind = spell(found.dtype, found.lanes)
+    pointer = writer.here(f"getelementptr {kind}, ptr {found.cells[0]}, i64 {integer(writer, place)}")
+    loaded = writer.fresh()
+    writer.line(f"{loaded} = load {kind}, ptr {pointer}")
+    writer.define(loaded)
+    return loaded
 
 
 def read_cell(writer: Writer, place: str, array: RegisterArray) -> str:

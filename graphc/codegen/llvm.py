@@ -112,7 +112,7 @@ def _kernel(function: Function, calls: Sequence[Call], target: Target, declarati
             f"; {function.scope or function.name}",
             *legend,
             f"define internal void @{identifier(function.name)}({', '.join(parameters)}"
-            f"{', ' if parameters else ''}i64 %N, i64 %thread, i64 %threads) noinline nounwind {{",
+            f"{', ' if parameters else ''}i64 %N, i64 %thread, i64 %threads) noinline nounwind alignstack(64) {{",
             "entry:",
             *writer.allocations,
             *entry.lines,

@@ -119,7 +119,7 @@ def _declare(writer: Writer, s: Declare) -> None:
     for extent in s.shape:
         count *= extent
     initial = value(writer, s.initial)
-    cells = tuple(writer.allocate(kind, s.array) for _ in range(count))
+    cells = writer.allocate(kind, count, s.array)
     scope = writer.scopes[-1]
     scope.arrays[s.array] = RegisterArray(cells, s.shape, s.dtype, s.lanes)
     for place in cells:

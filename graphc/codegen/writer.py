@@ -19,7 +19,8 @@ from graphc.target import Target
 
 @dataclass(frozen=True, slots=True)
 class RegisterArray:
-    """The stack cells of a declared array, row-major over its shape; every cell becomes a register."""
+    """The stack cells of a declared array, row-major over its shape, one behind the other. Every cell becomes a
+    register, unless the array is read at a place that is known at run time only."""
 
     cells: tuple[str, ...]
     shape: tuple[int, ...]
@@ -133,11 +134,13 @@ class Writer:
                 for scope in self.scopes:
                     scope.loads.pop(alias, None)
 
-    def allocate(self, type_text: str, stem: str) -> str:
-        """A stack cell, allocated in the entry block so that it can become a register."""
-        cell = self.fresh(stem)
-        self.allocations.append(f"  {cell} = alloca {type_text}")
-        return cell
+    def allocate(self, type_text: str, count: int, stem: str) -> tuple[str, ...]:
+        """Stack cells one behind the other, allocated in the entry block so that they can become registers."""
+        first, *rest = cells = tuple(self.fresh(stem) for _ in range(count))
+        self.allocations.append(f"  {first} = alloca [{count} x {type_text}]")
+        for k, cell in enumerate(rest, 1):
+            self.allocations.append(f"  {cell} = getelementptr {type_text}, ptr {first}, i64 {k}")
+        return cells
 
     # ------------------------------------------------------------------------------------------------- scopes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 
 from graphc.dsl.tensor import Tensor, caller
 from graphc.graph.builder import Builder
@@ -22,6 +23,12 @@ class Expansion:
     def expand(self, builder: Builder, values: Mapping[Tensor, Value]) -> tuple[Value, ...]:
         """Append the nodes; `values` holds all operands. Returns one value for each part."""
         raise NotImplementedError
+
+    def of(self, operands: Iterable[Tensor], types: Iterable[TensorType]) -> Expansion:
+        """The same expansion of other operands."""
+        other = copy(self)
+        Expansion.__init__(other, operands, types)
+        return other
 
 
 class Part(Tensor):

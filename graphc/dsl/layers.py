@@ -14,9 +14,9 @@ again shares them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,19 +32,24 @@ from graphc.types import DType, Extent, Location, TensorType
 _active: ContextVar[tuple[Layer, ...]] = ContextVar("graphc_layers", default=())
 
 
+Rule = Callable[[Parameter], Tensor]
+"""What a layer computes with in place of a parameter: its normalised value, its value with some connections dropped."""
+
+
 class Layer:
     """Something with parameters that maps tensors to tensors. Subclasses define `forward`."""
 
     name: str | None
     _parameters: dict[str, Parameter]
     _inline: dict[str, Layer]
+    _rules: dict[str, Rule]
     _root: Root | None
     _declared: Location | None
 
     def __new__(cls, *_: Any, **__: Any) -> Layer:
         # made here, so that subclasses need not call the constructor of the base
         layer = super().__new__(cls)
-        layer.name, layer._parameters, layer._inline, layer._root = None, {}, {}, None
+        layer.name, layer._parameters, layer._inline, layer._rules, layer._root = None, {}, {}, {}, None
         layer._declared = caller() if cls.__module__.startswith("graphc.dsl") else None
         return layer
 
@@ -104,7 +109,10 @@ class Layer:
         *,
         trainable: bool = True,
     ) -> Parameter:
-        """The parameter of this name, made by the first call. Raises ShapeError where later calls differ."""
+        """The parameter of this name, made by the first call. Raises ShapeError where later calls differ.
+
+        If the layer is `reparameterised`, the tensor that stands for it.
+        """
         type = TensorType(shape, dtype)
         known = self._parameters.get(name)
         if known is None:
@@ -118,7 +126,13 @@ class Layer:
                 layer=str(current.get()),
                 hint="a layer that is called again shares its parameters; make another layer for this shape",
             )
-        return known
+        rule = self._rules.get(name)
+        return known if rule is None else cast(Parameter, rule(known))
+
+    def reparameterise(self, name: str, rule: Rule) -> None:
+        """From now on the layer computes with rule(parameter) in place of a parameter; earlier rules apply first."""
+        before = self._rules.get(name)
+        self._rules[name] = rule if before is None else lambda p: rule(cast(Parameter, before(p)))
 
     def children(self) -> dict[str, Layer]:
         """The layers directly inside: attributes, and items of lists, tuples and dictionaries of layers.

@@ -6,7 +6,7 @@ There is no global graph: a tensor holds its operands; `trace` turns those that 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from os import sep
 from pathlib import Path
@@ -15,8 +15,11 @@ from typing import Any, NoReturn
 import numpy.typing as npt
 
 from graphc.dsl.scope import Scope, current
+from graphc.dsl.subscripts import subscript
 from graphc.errors import DTypeError, GraphcError, GraphError, ShapeError
-from graphc.ops import elementwise, linear, movement, reductions
+from graphc.ops import division, elementwise, indexing, linear, movement, reductions
+from graphc.ops.conversion import astype
+from graphc.ops.indexing import WHOLE
 from graphc.ops.operator import Operator
 from graphc.ops.pointwise import Pointwise
 from graphc.types import BATCH, Batch, DType, Extent, Location, TensorType
@@ -170,6 +173,18 @@ class Tensor:
     def __rtruediv__(self, other: Any) -> Tensor:
         return _pointwise(elementwise.divide, other, self)
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        return _pointwise(division.floor_divide, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return _pointwise(division.floor_divide, other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return _pointwise(division.remainder, self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return _pointwise(division.remainder, other, self)
+
     def __pow__(self, other: Any) -> Tensor:
         return _pointwise(elementwise.power, self, other)
 
@@ -211,21 +226,54 @@ class Tensor:
 
     # ------------------------------------------------------------------------------ reductions and movement
 
-    def sum(self, axis: reductions.Axes = None, keepdims: bool = False) -> Tensor:
+    def __getitem__(self, key: Any) -> Tensor:
+        """x[1:, ::-1, None, ..., 3]; a tensor of integers in one place takes the elements that it names."""
+        try:
+            items, indexed = subscript(key, self.ndim, lambda part: isinstance(part, Tensor))
+        except GraphcError as error:
+            raise error.at(caller(), str(current.get())) from None
+        chosen: Tensor = self if items == (WHOLE,) * len(items) else indexing.sliced(self, index=items)
+        return chosen if indexed is None else indexing.take(chosen, indexed[1], axis=indexed[0])
+
+    def astype(self, dtype: npt.DTypeLike | DType) -> Tensor:
+        """The same values in another element type."""
+        return astype(self, dtype=as_dtype(dtype, "astype"))
+
+    def sum(self, axis: movement.Axes = None, keepdims: bool = False) -> Tensor:
         """Σ over the given axes, all of them by default."""
         return reductions.sum(self, axis=axis, keepdims=keepdims)
 
-    def mean(self, axis: reductions.Axes = None, keepdims: bool = False) -> Tensor:
+    def mean(self, axis: movement.Axes = None, keepdims: bool = False) -> Tensor:
         """The mean over the given axes, all of them by default."""
         return reductions.mean(self, axis=axis, keepdims=keepdims)
 
-    def max(self, axis: reductions.Axes = None, keepdims: bool = False) -> Tensor:
+    def max(self, axis: movement.Axes = None, keepdims: bool = False) -> Tensor:
         """The largest element over the given axes, all of them by default."""
         return reductions.max(self, axis=axis, keepdims=keepdims)
 
-    def min(self, axis: reductions.Axes = None, keepdims: bool = False) -> Tensor:
+    def min(self, axis: movement.Axes = None, keepdims: bool = False) -> Tensor:
         """The smallest element over the given axes, all of them by default."""
         return reductions.min(self, axis=axis, keepdims=keepdims)
+
+    def prod(self, axis: movement.Axes = None, keepdims: bool = False) -> Tensor:
+        """Π over the given axes, all of them by default."""
+        return reductions.prod(self, axis=axis, keepdims=keepdims)
+
+    def var(self, axis: movement.Axes = None, correction: float = 1, keepdims: bool = False) -> Tensor:
+        """Σ (x - mean)² / (count - correction) over the given axes, all of them by default."""
+        return reductions.var(self, axis=axis, correction=correction, keepdims=keepdims)
+
+    def std(self, axis: movement.Axes = None, correction: float = 1, keepdims: bool = False) -> Tensor:
+        """√ var over the given axes, all of them by default."""
+        return reductions.std(self, axis=axis, correction=correction, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """The place of the first largest element along an axis, or among all."""
+        return reductions.argmax(self, axis=axis, keepdims=keepdims)
+
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """The place of the first smallest element along an axis, or among all."""
+        return reductions.argmin(self, axis=axis, keepdims=keepdims)
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements with another shape, one extent of which may be -1: `x.reshape(gc.BATCH, -1)`."""
@@ -298,9 +346,10 @@ def _tensor(operator: Operator, name: str, value: Any) -> Tensor:
     )
 
 
-def _pointwise(function: Pointwise, *values: Any) -> Tensor:
+def _pointwise(function: Pointwise | Callable[[Any, Any], Tensor], *values: Any) -> Tensor:
     try:
-        return function(*values)
+        tensor: Tensor = function(*values)
+        return tensor
     except GraphcError as error:
         raise error.at(caller(), str(current.get())) from None
 

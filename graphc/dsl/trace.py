@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from graphc.dsl.chance import STEP, own_chances
 from graphc.dsl.expansion import Expansion, Part
 from graphc.dsl.parameter import Parameter
 from graphc.dsl.phase import Phased
@@ -13,6 +14,7 @@ from graphc.dsl.tensor import Input, Tensor
 from graphc.errors import GraphError
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Value
+from graphc.ops.random import next_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,33 @@ def trace(outputs: Mapping[str, Tensor] | Iterable[Tensor] | Tensor, *, training
     for tensor in order:
         if isinstance(tensor, Input):
             values[tensor] = _input(builder, tensor, inputs)
+    own = own_chances(order)
     for tensor in order:
         if isinstance(tensor, Parameter):
-            _check_new(tensor, inputs, parameters)
-            parameters[tensor.name] = tensor
-            values[tensor] = builder.parameter(tensor.name, tensor.type)
+            held = own.get(tensor, tensor)
+            _check_new(held, inputs, parameters)
+            parameters[held.name] = held
+            values[tensor] = builder.parameter(held.name, held.type)
+    updates: dict[Value, Value] = {}
+    if training and STEP in values:
+        updates[values[STEP]] = builder.apply(next_step, [values[STEP]], {})
+    updates |= append(builder, order, values, training)
+    results = {name: values[t] for name, t in named.items()}
+    return Traced(builder.graph(results.values(), updates.items()), values, inputs, parameters, results)
+
+
+def append(
+    builder: Builder, order: Iterable[Tensor], values: dict[Tensor, Value], training: bool
+) -> dict[Value, Value]:
+    """Append what computes tensors, operands first, to those that have values; returns the updates.
+
+    Raises GraphError for a leaf without a value and where a parameter is updated twice.
+    """
     updates: dict[Value, Value] = {}
     expanded: dict[Expansion, tuple[Value, ...]] = {}
     for tensor in order:
+        if tensor in values:
+            continue
         if isinstance(tensor, Part):
             if tensor.expansion not in expanded:
                 expanded[tensor.expansion] = tensor.expansion.expand(builder, values)
@@ -91,8 +112,12 @@ def trace(outputs: Mapping[str, Tensor] | Iterable[Tensor] | Tensor, *, training
                 scope=tensor.scope,
                 location=tensor.location,
             )
-    results = {name: values[t] for name, t in named.items()}
-    return Traced(builder.graph(results.values(), updates.items()), values, inputs, parameters, results)
+        else:
+            raise GraphError(
+                f"{tensor!r} has no value here: it belongs to the step of a scan", location=tensor.location,
+                hint="return it from the step, as a part of the carry or of the results",
+            )  # fmt: skip
+    return updates
 
 
 def _named(outputs: Mapping[str, Tensor] | Iterable[Tensor] | Tensor) -> dict[str, Tensor]:

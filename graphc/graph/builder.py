@@ -16,11 +16,15 @@ class Builder:
     """Collects values and nodes; `graph()` freezes them."""
 
     def __init__(self, base: Graph | None = None) -> None:
-        self.inputs: list[Value] = list(base.inputs) if base else []
-        self.parameters: list[Value] = list(base.parameters) if base else []
-        self.nodes: list[Node] = list(base.nodes) if base else []
-        self._next_id = base.next_id() if base else 0
-        self._next_call = base.next_call() if base else 0
+        self.extend(Graph((), (), (), ()) if base is None else base)
+
+    def extend(self, graph: Graph) -> None:
+        """Go on from a graph, which holds everything built so far."""
+        self.inputs: list[Value] = list(graph.inputs)
+        self.parameters: list[Value] = list(graph.parameters)
+        self.nodes: list[Node] = list(graph.nodes)
+        self._next_id = graph.next_id()
+        self._next_call = graph.next_call()
 
     def value(self, type: TensorType, name: str = "") -> Value:
         """A new value, not yet defined by anything."""
@@ -45,11 +49,12 @@ class Builder:
     def node(
         self, operator: str, formula: Formula, inputs: Iterable[Value], type: TensorType, *,
         call: int | None = None, scope: str = "", origin: int | None = None, location: Location | None = None,
+        delayed: Iterable[Value] = (),
     ) -> Value:  # fmt: skip
         """Append one node; returns its output."""
         output = self.value(type)
         call = self.new_call() if call is None else call
-        self.nodes.append(Node(operator, formula, tuple(inputs), output, call, scope, origin, location))
+        self.nodes.append(Node(operator, formula, tuple(inputs), output, call, scope, origin, location, tuple(delayed)))
         return output
 
     def apply(

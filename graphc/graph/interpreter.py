@@ -1,4 +1,4 @@
-"""The numpy meaning of a graph: node after node, nothing fused, nothing saved."""
+"""The numpy meaning of a graph: node after node, nothing fused, nothing saved; recurrences one step after another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphc.errors import InputError
-from graphc.graph.ir import Graph, Value
+from graphc.graph.analysis.recurrences import Recurrence, recurrences
+from graphc.graph.ir import Graph, Node, Value
 from graphc.ops.evaluate import evaluate
 from graphc.types import Batch
 
@@ -46,16 +47,38 @@ def interpret(
         if array.shape != wanted:
             raise InputError(f"{value.name or value} has shape {array.shape}, expected {wanted}")
     values = {v: a.astype(np.dtype(v.type.dtype.value), copy=False) for v, a in given.items()}
+    recurrence_of = {node.output: found for found in recurrences(graph) for node in found.nodes}
     for node in graph.nodes:
-        operands = dict(zip(node.formula.operands, (values[v] for v in node.inputs), strict=True))
-        dtype = np.dtype(node.output.type.dtype.value)
-        result = np.asarray(evaluate(node.formula, operands, batch, dtype))
-        values[node.output] = result.astype(dtype, copy=False)
+        if node.output in values:
+            continue
+        if node.output in recurrence_of:
+            _run(recurrence_of[node.output], values, batch)
+        else:
+            values[node.output] = _evaluated(node, values, batch)
     return Result(
         tuple(values[v] for v in graph.outputs),
         {str(old.name or old): values[new] for old, new in graph.updates},
         values,
     )
+
+
+def _run(recurrence: Recurrence, values: dict[Value, Array], batch: int) -> None:
+    """Add the members of a recurrence to `values`; what lies beyond the first and the last time is zero."""
+    for node in recurrence.nodes:
+        type = node.output.type
+        values[node.output] = np.zeros(type.concrete(batch), type.dtype.value)
+    times = range(recurrence.steps)
+    for t in reversed(times) if recurrence.reverse else times:
+        for node in recurrence.nodes:
+            now = (slice(None),) * recurrence.axis_of[node.output] + (slice(t, t + 1),)
+            values[node.output][now] = _evaluated(node, values, batch, {recurrence.time(node): t})
+
+
+def _evaluated(node: Node, values: Mapping[Value, Array], batch: int, at: Mapping[str, int] = {}) -> Array:
+    """The value of a node, at one time if `at` says so."""
+    operands = {o: values[v] for o, v in zip(node.formula.operands, node.inputs, strict=True)}
+    dtype = np.dtype(node.output.type.dtype.value)
+    return np.asarray(evaluate(node.formula, operands, batch, dtype, at)).astype(dtype, copy=False)
 
 
 def _named(kind: str, declared: tuple[Value, ...], given: Mapping[str, Any]) -> dict[Value, Array]:

@@ -1,13 +1,20 @@
 """Graph IR: single assignment, topologically sorted, one node class for all operators.
 
 Value(id, type, name)
-Node(operator, formula, inputs, output, call, scope, origin, location)
+Node(operator, formula, inputs, output, call, scope, origin, location, delayed)
 Graph(inputs, parameters, nodes, outputs, updates)
+
+A recurrence is a cycle of ordinary formulas over an axis of time, closed by nodes that read a value at an earlier time:
+
+    P[n,t,k] = (t == 0 ? h0[n, k] : H[n, t - 1, k])        H is defined later: `delayed`
+    H[n,t,k] = tanh(X[n, t, k] + P[n, t, k])
+
+What else there is to know about it is found by `graph.analysis.recurrences`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from graphc.ops.formula import Formula
@@ -32,7 +39,8 @@ class Node:
 
     `operator` is for people only: no stage decides by it. Nodes that share `call` came from one application of an
     operator and are differentiated together. `scope` is the layer's path, `origin` the id of the forward value that
-    an adjoint belongs to.
+    an adjoint belongs to. `delayed` are the inputs that are read at an earlier time of the recurrence to which the node
+    and they belong (at a later one where time runs backwards); only they may be defined after the node.
     """
 
     operator: str
@@ -43,6 +51,12 @@ class Node:
     scope: str = ""
     origin: int | None = None
     location: Location | None = field(default=None, compare=False)
+    delayed: tuple[Value, ...] = ()
+
+    def stating(self, formula: Formula, operands: Mapping[str, Value]) -> Node:
+        """The node with another formula, whose operands are looked up by name."""
+        inputs = tuple(operands[o] for o in formula.operands)
+        return replace(self, formula=formula, inputs=inputs, delayed=tuple(v for v in self.delayed if v in inputs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from graphc.ops.text import formula_text
 
 
 def node_text(node: Node) -> str:
-    """`%3: f32[N,6] = dense(%x, %W)   # mlp.py:12  layer1`"""
-    operands = ", ".join(map(str, node.inputs))
+    """`%3: f32[N,6] = dense(%x, %W)   # mlp.py:12  layer1`; what is read at an earlier time is `delayed`."""
+    operands = ", ".join(f"delayed {v}" if v in node.delayed else str(v) for v in node.inputs)
     origin = f" of %{node.origin}" if node.origin is not None else ""
     place = "  ".join(str(p) for p in (node.location, node.scope) if p)
     comment = f"   # {place}{origin}" if place or origin else ""

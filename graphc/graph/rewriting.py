@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from graphc.graph.analysis.recurrences import settled
 from graphc.graph.ir import Graph, Node, Value
 from graphc.ops.compose import drop_idle_axes, inline, needs_guard, refusal, remap_of
 from graphc.ops.formula import rename_operands
@@ -20,18 +21,22 @@ def exchange(graph: Graph, replacements: Mapping[Value, Value]) -> Graph:
             v = replacements[v]
         return v
 
-    return replace(
+    changed = replace(
         graph,
         nodes=tuple(rewire(n, {v: final(v) for v in n.inputs}) for n in graph.nodes),
         outputs=tuple(final(v) for v in graph.outputs),
         updates=tuple((old, final(new)) for old, new in graph.updates),
     )
+    return settled(changed)
 
 
 def rewire(node: Node, mapping: Mapping[Value, Value]) -> Node:
     """The node reading other values; operands that become one value are merged."""
     inputs = tuple(mapping.get(v, v) for v in node.inputs)
-    return node if inputs == node.inputs else merge_operands(replace(node, inputs=inputs))
+    if inputs == node.inputs:
+        return node
+    delayed = tuple(dict.fromkeys(mapping.get(v, v) for v in node.delayed))
+    return merge_operands(replace(node, inputs=inputs, delayed=delayed))
 
 
 def merge_operands(node: Node) -> Node:
@@ -41,12 +46,13 @@ def merge_operands(node: Node) -> Node:
     first: dict[Value, str] = {}
     names = {o: first.setdefault(v, o) for o, v in zip(node.formula.operands, node.inputs, strict=True)}
     formula = rename_operands(node.formula, names)
-    by_name = {o: v for v, o in first.items()}
-    return replace(node, formula=formula, inputs=tuple(by_name[o] for o in formula.operands))
+    return node.stating(formula, {o: v for v, o in first.items()})
 
 
 def why_not_inlined(consumer: Node, producer: Node) -> str | None:
     """Why the producer's formula cannot stand in the consumer's, or None."""
+    if producer.delayed or producer.output in consumer.delayed:
+        return f"{producer.output} is read at another time than it is computed"
     if producer.output.type.dtype != consumer.output.type.dtype:
         return f"{producer.output} is converted to {consumer.output.type.dtype.value} when it is read"
     reasons = (
@@ -83,8 +89,7 @@ def inline_producer(consumer: Node, producer: Node, *, trusted: bool = False) ->
     shapes = {o: v.type.shape for o, v in zip(producer.formula.operands, producer.inputs, strict=True)}
     together = inline(consumer.formula, operand, producer.formula, names, shapes=shapes, trusted=trusted)
     formula = drop_idle_axes(together)
-    values = {o: v for v, o in operand_of.items()}
-    return replace(consumer, formula=formula, inputs=tuple(values[o] for o in formula.operands))
+    return consumer.stating(formula, {o: v for v, o in operand_of.items()})
 
 
 def fresh_name(name: str, taken: Collection[str]) -> str:

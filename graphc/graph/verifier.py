@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from graphc.errors import VerificationError
+from graphc.errors import GraphError, VerificationError
+from graphc.graph.analysis.recurrences import recurrences, settled
 from graphc.graph.ir import Graph, Node, Value
 from graphc.graph.printer import node_text
+from graphc.ops.compose import remap_of
 from graphc.ops.formula import Formula
 from graphc.ops.wellformed import index_operands, malformed, operand_ranks
 from graphc.types import Batch
@@ -15,6 +17,7 @@ from graphc.types import Batch
 def verify(graph: Graph, stage: str = "") -> None:
     """Single assignment in topological order, formulas that fit operands and results, all defined.
 
+    Only what is delayed may be defined later, in a recurrence whose members stand next to each other.
     Raises VerificationError that names the stage, the node and the rule.
     """
     defined: set[Value] = set()
@@ -27,7 +30,7 @@ def verify(graph: Graph, stage: str = "") -> None:
     everything = set(graph.values)
     for node in graph.nodes:
         for v in node.inputs:
-            if v not in defined:
+            if v not in defined and not (v in node.delayed and v in everything):
                 cause = "is read before it is defined" if v in everything else "is not defined in this graph"
                 raise _error(stage, f"operand {v} {cause}", node)
         _verify_node(node, stage)
@@ -36,6 +39,23 @@ def verify(graph: Graph, stage: str = "") -> None:
         if v not in defined:
             raise _error(stage, f"output {v} is not defined in this graph")
     _verify_updates(graph, defined, stage)
+    _verify_recurrences(graph, stage)
+
+
+def _verify_recurrences(graph: Graph, stage: str) -> None:
+    for node in graph.nodes:
+        for v in node.delayed:
+            if v not in node.inputs:
+                raise _error(stage, f"{v} is delayed but is not an operand", node)
+    try:
+        for node, expected in zip(graph.nodes, settled(graph).nodes, strict=True):
+            if node.output != expected.output:
+                raise _error(stage, f"stands where {expected.output} should: a recurrence is torn apart", node)
+            if node.delayed != expected.delayed:
+                raise _error(stage, "something is delayed, but no recurrence holds it", node)
+        recurrences(graph)
+    except GraphError as error:
+        raise _error(stage, error.message) from None
 
 
 def _verify_names(graph: Graph, stage: str) -> None:
@@ -82,10 +102,9 @@ def _verify_dtypes(node: Node, stage: str) -> None:
         mixed = " and ".join(sorted(d.value for d in floats))
         raise _error(stage, f"operands mix {mixed}", node)
     result = node.output.type.dtype
-    if floats and result.is_float and floats != {result}:
+    converts = remap_of(node.formula) is not None
+    if floats and result.is_float and floats != {result} and not converts:
         raise _error(stage, f"operands are {next(iter(floats)).value}, the result is {result.value}", node)
-    if floats and not result.is_float:
-        raise _error(stage, f"floating-point operands give a result of type {result.value}", node)
     for name in index_operands(node.formula):
         if types[name].is_float:
             raise _error(stage, f"{name} is {types[name].value} but is used as an index", node)

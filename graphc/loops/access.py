@@ -34,11 +34,13 @@ def physical(layout: Layout, logical: tuple[Index, ...], ranges: Mapping[str, Ra
     return (quotient(last, layout.block, ranges), *moved[:-1], remainder(last, layout.block, ranges))
 
 
-def load(memory: Memory, logical: tuple[Index, ...], ranges: Mapping[str, Range]) -> Expression:
+def load(
+    memory: Memory, logical: tuple[Index, ...], ranges: Mapping[str, Range], within: Mapping[Index, Extent] = {}
+) -> Expression:
     """The element at a logical index, zero outside the tensor's box.
 
-    Indices that stay inside the planned border need nothing; for others the read is clamped and selected against
-    zero.
+    Indices that stay inside the planned border, or that are known to lie `within` an axis of the same extent, need
+    nothing; for others the read is clamped and selected against zero.
     """
     type, layout = memory.value.type, memory.layout
     tests: list[Expression] = []
@@ -48,7 +50,12 @@ def load(memory: Memory, logical: tuple[Index, ...], ranges: Mapping[str, Range]
         extent = type.shape[axis]
         last = variable("N") - 1 if isinstance(extent, Batch) else constant(extent - 1)
         low, high = layout.halo[axis]
+        if within.get(index) == extent:
+            safe.append(index)
+            continue
         below, above = outside(index, extent, (low, high), ranges)
+        if not isinstance(extent, Batch) and _never(index, extent, ranges):
+            return Const(0.0 if type.dtype.is_float else 0, type.dtype)
         if below:
             tests.append(Compare("le", Const(0, wide), Number(index, wide)))
             index = maximum(index, constant(0), ranges)
@@ -63,6 +70,12 @@ def load(memory: Memory, logical: tuple[Index, ...], ranges: Mapping[str, Range]
     for test in tests[1:]:
         condition = Binary("and", condition, test)
     return Select(condition, value, Const(0, value.dtype))
+
+
+def _never(index: Index, extent: int, ranges: Mapping[str, Range]) -> bool:
+    """Whether an index always lies beyond an axis."""
+    low, high = bounds(index, ranges)
+    return high < 0 or low >= extent
 
 
 def outside(index: Index, extent: Extent, border: tuple[int, int], ranges: Mapping[str, Range]) -> tuple[bool, bool]:

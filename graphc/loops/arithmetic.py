@@ -71,6 +71,9 @@ UNARY: dict[str, Callable[[Value], Value]] = {
     "erf": _in_double(_erf),
     "sigmoid": _in_double(_sigmoid),
     "softplus": _in_double(lambda x: np.logaddexp(x, 0.0)),
+    "erfc": _in_double(np.vectorize(math.erfc, otypes=[np.float64])),
+    "normal_cdf": _in_double(np.vectorize(lambda x: math.erfc(-x / math.sqrt(2)) / 2, otypes=[np.float64])),
+    "atan": _in_double(np.arctan),
     "sin": _in_double(np.sin),
     "cos": _in_double(np.cos),
     "not": np.invert,
@@ -87,6 +90,7 @@ BINARY: dict[str, Callable[[Value, Value], Value]] = {
     "copysign": np.copysign,
     "and": np.bitwise_and,
     "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
     "shl": np.left_shift,
     "ashr": np.right_shift,
 }

@@ -18,6 +18,7 @@ from graphc.loops.index import UNBOUNDED, Index, Range, constant, minimum, quoti
 from graphc.loops.ir import Bind, For, Function, Mode, Statement, Store
 from graphc.loops.lower import lower_inside
 from graphc.loops.nests import Nest, nests
+from graphc.loops.recurrence import lower_recurrence
 from graphc.loops.tiles import outer_loops
 from graphc.loops.transforms import held, is_transform, lower_transform
 from graphc.ops.structure import accesses
@@ -31,6 +32,8 @@ def lower_chain(kernels: Sequence[Kernel], memories: Mapping[str, Memory], targe
     """The loops over the blocks of a chain, with the loops of its kernels inside."""
     chain = kernels[0].chain
     assert chain is not None
+    if chain.recurs or chain.rows:
+        return lower_recurrence(kernels, memories, target)
     used = dict.fromkeys(name for k in kernels for name in (*k.reads, *k.writes))
     buffers = tuple(buffer_of(memories[name]) for name in used)
     body: list[Statement] = [*_held(chain)]

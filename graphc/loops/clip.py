@@ -59,7 +59,8 @@ def reduction_loops(
         if not (bounded and condition is not None and _clip(loops, inside[-1], condition.index, scope)):
             rest.append(c)
     _skip_zeros(loops, kernel, row, scope, memories)
-    tiled = {row, kernel.lane}
+    lane = frozenset() if kernel.lane is None else nest.env.get(kernel.lane, variable(kernel.lane)).variables()
+    tiled = {row, kernel.lane, *lane}  # of an axis in digits one digit runs along the lanes
     if any((loop.start.variables() | loop.stop.variables()) & tiled for loop in loops.values()):
         # bounds that differ between the elements of one tile cannot be loop bounds
         return tuple(full.values()), tuple(conditions)

@@ -14,6 +14,7 @@ from graphc.loops import minimax
 from graphc.loops.exponential import Exponential, erf, exp, expm1, nearest_multiple, sigmoid, tanh, within_exp_range
 from graphc.loops.expressions import Const, Unary
 from graphc.loops.logarithm import log, log1p, log1p_within, log_in_parts
+from graphc.loops.tails import atan, erfc, normal_cdf
 from graphc.loops.term import Term, horner
 
 
@@ -130,6 +131,7 @@ def _circular(x: Term, quarter: int) -> Term:
 
 UNARY: dict[str, Callable[[Term], Term]] = {
     "exp": exp, "log": log, "expm1": expm1, "log1p": log1p, "tanh": tanh, "erf": erf,
-    "sigmoid": sigmoid, "softplus": softplus, "sin": sin, "cos": cos,
+    "sigmoid": sigmoid, "softplus": softplus, "sin": sin, "cos": cos, "erfc": erfc,
+    "normal_cdf": normal_cdf, "atan": atan,
 }  # fmt: skip
 BINARY: dict[str, Callable[[Term, Term], Term]] = {"pow": power}

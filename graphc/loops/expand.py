@@ -1,13 +1,13 @@
 """Pass: transcendental functions become arithmetic.
 
 Requires any valid Loop IR, before or after vectorise. Ensures that the unary operations left are neg, abs,
-sqrt, rint, floor and not, and that no pow is left; values used more than once are bound by Let before the
-statement.
+sqrt, rint, floor and not, and that no pow and no random number is left; values used more than once are bound by Let
+before the statement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import localcontext
 
@@ -24,6 +24,7 @@ from graphc.loops.expressions import (
     Fold,
     Name,
     Pack,
+    Random,
     Select,
     Shuffle,
     Splat,
@@ -44,7 +45,8 @@ from graphc.loops.ir import (
     Transpose,
 )
 from graphc.loops.minimax import EXACT
-from graphc.loops.term import Term
+from graphc.loops.philox import random
+from graphc.loops.term import Naming, Term
 
 
 def expand_transcendentals(function: Function) -> Function:
@@ -58,7 +60,7 @@ def expand_transcendentals(function: Function) -> Function:
 def expand_expression(e: Expression) -> Expression:
     """One expression without transcendental functions, shared values repeated in place."""
     with localcontext(EXACT):
-        return _expression(e, lambda value: value)
+        return _expression(e, lambda value: value, lambda value: value)
 
 
 @dataclass(slots=True)
@@ -106,26 +108,28 @@ def _bound_names(body: tuple[Statement, ...]) -> Iterator[str]:
                 pass
 
 
-def _body(body: tuple[Statement, ...], names: _Names) -> tuple[Statement, ...]:
+def _body(body: tuple[Statement, ...], names: _Names, outside: _Bindings | None = None) -> tuple[Statement, ...]:
+    """Statements expanded; `outside` binds what does not change in the loops around them, if there are any."""
     result: list[Statement] = []
     for s in body:
         bindings = _Bindings(names)
+        first = bindings if outside is None else outside
         match s:
             case For(body=inner) | If(body=inner):
-                new: Statement = replace(s, body=_body(inner, names))
+                new: Statement = replace(s, body=_body(inner, names, first))
             case Let(value=value) | Store(value=value) | Assign(value=value) | Accumulate(value=value):
-                new = replace(s, value=_expression(value, bindings))
+                new = replace(s, value=_expression(value, bindings, first))
             case Declare(initial=initial):
-                new = replace(s, initial=_expression(initial, bindings))
+                new = replace(s, initial=_expression(initial, bindings, first))
             case Bind() | Prefetch() | Transpose():
                 new = s
         result += (*bindings.lets, new)
     return tuple(result)
 
 
-def _expression(e: Expression, bind: Callable[[Expression], Expression]) -> Expression:
+def _expression(e: Expression, bind: Naming, bind_outside: Naming) -> Expression:
     def inner(x: Expression) -> Expression:
-        return _expression(x, bind)
+        return _expression(x, bind, bind_outside)
 
     match e:
         case Unary("exp", Binary("mul", y, Unary("log", x)) | Binary("mul", Unary("log", x), y)):
@@ -146,5 +150,7 @@ def _expression(e: Expression, bind: Callable[[Expression], Expression]) -> Expr
             return Select(inner(condition), inner(a), inner(b))
         case Pack(items):
             return Pack(tuple(map(inner, items)))
+        case Random(key, step):
+            return random(e, inner(key), inner(step), bind, bind_outside)
         case _:
             return e

@@ -1,7 +1,7 @@
 """Expressions of the Loop IR: every one knows its element type and its number of lanes at birth.
 
     expression Const | Number | Iota | Name | Load | Cell | Unary | Binary | Fma | Compare | Select | Cast | Bitcast
-             | Splat | Pack | Shuffle | Extract | Fold
+             | Splat | Pack | Shuffle | Extract | Fold | Random
 
 `active` on a Load counts the lanes, from the first, that take part; None means all. Inactive lanes load zero.
 """
@@ -113,13 +113,24 @@ class Cell:
     lanes: int = 1
 
 
-ELEMENTARY = ("exp", "log", "expm1", "log1p", "tanh", "erf", "sigmoid", "softplus", "sin", "cos")
+ELEMENTARY = (
+    "exp", "log", "expm1", "log1p", "tanh", "erf", "sigmoid", "softplus",
+    "sin", "cos", "erfc", "normal_cdf", "atan",
+)  # fmt: skip
 UNARY = frozenset(["neg", "abs", "sqrt", "rint", "floor", "not", *ELEMENTARY])
-BINARY = frozenset(["add", "sub", "mul", "div", "min", "max", "pow", "copysign", "and", "or", "shl", "ashr"])
+BINARY = frozenset(["add", "sub", "mul", "div", "min", "max", "pow", "copysign", "and", "or", "xor", "shl", "ashr"])
 COMPARISONS = frozenset(["lt", "le", "eq"])
 REDUCTIONS = {"sum": "add", "max": "max", "min": "min", "prod": "mul"}
 NEUTRAL = {"sum": 0.0, "max": -math.inf, "min": math.inf, "prod": 1.0}
-"""What a reduction starts from."""
+"""What a reduction of floating-point numbers starts from."""
+
+
+def neutral_element(reduction: str, dtype: DType) -> float | int:
+    """What a reduction of a type starts from: the least and the greatest integer stand for the infinities."""
+    if dtype.is_float or math.isfinite(NEUTRAL[reduction]):
+        return NEUTRAL[reduction]
+    most: int = 2 ** (dtype.bits - 1)
+    return -most if reduction == "max" else most - 1
 
 
 class _TypeOfX:
@@ -174,7 +185,7 @@ class Unary(_TypeOfX, _LanesOfX):
 
 @dataclass(frozen=True, slots=True)
 class Binary(_TypeOfA, _LanesOfA):
-    """min and max propagate NaN. and, or act on Bool or integers; shl, ashr on integers."""
+    """min and max propagate NaN. and, or, xor act on Bool or integers; shl, ashr on integers."""
 
     operation: str
     a: Expression
@@ -283,7 +294,21 @@ class Fold(_TypeOfX):
     lanes: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Random:
+    """A number in (0, 1) that is a function of three 64-bit integers, of which only the index has several lanes."""
+
+    key: Expression
+    step: Expression
+    index: Expression
+    dtype: DType
+
+    @property
+    def lanes(self) -> int:
+        return self.index.lanes
+
+
 Expression = Union[
     Const, Number, Iota, Name, Load, Cell, Unary, Binary, Fma, Compare, Select, Cast, Bitcast, Splat, Pack, Shuffle,
-    Extract, Fold,
+    Extract, Fold, Random,
 ]  # fmt: skip

@@ -6,16 +6,18 @@ Arithmetic keeps the order that the formula has; nothing is reassociated after t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
 from graphc.errors import LoweringError
+from graphc.loops import expressions
 from graphc.loops.expressions import Binary, Cast, Compare, Const, Expression, Number, Select, Unary
 from graphc.loops.index import (
     Element,
     Index,
     Range,
+    bounds,
     constant,
     of_atom,
     quotient,
@@ -23,7 +25,7 @@ from graphc.loops.index import (
     variable,
 )
 from graphc.loops.ir import Condition
-from graphc.ops.formula import Cond, FloorDiv, Mod, Read, Table, Where, free_symbols
+from graphc.ops.formula import Cond, FloorDiv, Mod, Random, Read, Table, Where, free_symbols, value_reads
 from graphc.ops.scalars import expand_declared
 from graphc.ops.stability import stabilise
 from graphc.types import DType
@@ -50,13 +52,20 @@ class Scope:
 
     @property
     def integer(self) -> DType:
-        """The integer type as wide as the floating-point one, so that comparisons fill the same lanes."""
-        return DType.INT64 if self.dtype is DType.FLOAT64 else DType.INT32
+        """The integer type as wide as the element type, so that comparisons fill the same lanes."""
+        return DType.INT64 if self.dtype.bits == 64 else DType.INT32
+
+    def comparing(self, *sides: sp.Expr) -> Scope:
+        """The scope for what is compared: floating-point numbers as such, also where the result is an integer."""
+        read = {self.dtypes[r.name] for e in sides for r in value_reads(e)}
+        wide = next((d for d in read if d.is_float), self.dtype)
+        return self if self.dtype.is_float else replace(self, dtype=wide, memo={})
 
 
 UNARY = {
     "exp": "exp", "log": "log", "expm1": "expm1", "log1p": "log1p", "tanh": "tanh", "erf": "erf", "Abs": "abs",
-    "sigmoid": "sigmoid", "softplus": "softplus", "sin": "sin", "cos": "cos", "floor": "floor",
+    "sigmoid": "sigmoid", "softplus": "softplus", "sin": "sin", "cos": "cos", "floor": "floor", "rint": "rint",
+    "erfc": "erfc", "normal_cdf": "normal_cdf", "atan": "atan",
 }  # fmt: skip
 BINARY = {"maximum": "max", "minimum": "min"}
 
@@ -110,6 +119,15 @@ def freeze_condition(c: Cond, scope: Scope) -> Condition | None:
             return None
 
 
+def _decided(c: Cond, scope: Scope) -> bool | None:
+    """Whether a condition on indices holds throughout the loops; None where it differs, or depends on data."""
+    condition = freeze_condition(c, scope)
+    if condition is None or condition.kind != "ge":
+        return None
+    low, high = bounds(condition.index, scope.ranges)
+    return True if low >= 0 else False if high < 0 else None
+
+
 def freeze_test(c: Cond, scope: Scope) -> Expression:
     """A condition as a value: used inside Where and as a mask."""
     match c.kind:
@@ -122,7 +140,8 @@ def freeze_test(c: Cond, scope: Scope) -> Expression:
         case kind:
             a, b = c.args[1], c.args[2]
             if _is_integer(a, scope) and _is_integer(b, scope):
-                return Compare(kind, _integer(a, scope), _integer(b, scope))
+                return Compare(kind, _integer(a, scope, scope.integer), _integer(b, scope, scope.integer))
+            scope = scope.comparing(a, b)
             return Compare(kind, freeze(a, scope), freeze(b, scope))
 
 
@@ -136,11 +155,11 @@ def _is_integer(e: sp.Expr, scope: Scope) -> bool:
     return (e.is_Add or e.is_Mul) and all(_is_integer(a, scope) for a in e.args)
 
 
-def _integer(e: sp.Expr, scope: Scope) -> Expression:
+def _integer(e: sp.Expr, scope: Scope, dtype: DType) -> Expression:
     if isinstance(e, Read):
         value = scope.access(e.name, tuple(freeze_index(i, scope) for i in e.index))
-        return value if value.dtype is scope.integer else Cast(value, scope.integer)
-    return Number(freeze_index(e, scope), scope.integer)
+        return value if value.dtype is dtype else Cast(value, dtype)
+    return Number(freeze_index(e, scope), dtype)
 
 
 def freeze(e: sp.Expr, scope: Scope) -> Expression:
@@ -157,10 +176,16 @@ def _freeze(e: sp.Expr, scope: Scope) -> Expression:
         return value if value.dtype is dtype else Cast(value, dtype)
     if isinstance(e, Table):
         return _table(e, scope)
+    if isinstance(e, Random):
+        key, step, index = (_integer(a, scope, DType.INT64) for a in e.args)
+        return expressions.Random(key, step, index, dtype)
     if isinstance(e, Where):
+        holds = _decided(e.args[0], scope)
+        if holds is not None:
+            return freeze(e.args[1 if holds else 2], scope)
         return Select(freeze_test(e.args[0], scope), freeze(e.args[1], scope), freeze(e.args[2], scope))
     if e.is_number:
-        return Const(float(e), dtype)
+        return Const(float(e) if dtype.is_float else int(e), dtype)
     if isinstance(e, (FloorDiv, Mod)) or (e.is_Symbol and e.is_integer):
         return Number(freeze_index(e, scope), dtype)
     if e.is_Add:

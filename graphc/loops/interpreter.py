@@ -36,6 +36,7 @@ from graphc.loops.expressions import (
     Name,
     Number,
     Pack,
+    Random,
     Select,
     Shuffle,
     Splat,
@@ -62,6 +63,7 @@ from graphc.loops.ir import (
     Store,
     Transpose,
 )
+from graphc.ops.philox import uniform
 from graphc.types import TensorType
 
 Array = npt.NDArray[Any]
@@ -302,6 +304,8 @@ def evaluate(e: Expression, frame: Frame) -> Value:
             return np.broadcast_to(evaluate(x, frame), (x.lanes,))[lane]
         case Fold(reduction, x, width):
             return _fold(reduction, _row(x, width, frame))
+        case Random(key, step, place, dtype):
+            return uniform(evaluate(key, frame), evaluate(step, frame), evaluate(place, frame), dtype)[()]
 
 
 def _load(buffer: Buffer, index: tuple[Index, ...], lanes: int, active: Index | None, frame: Frame) -> Value:

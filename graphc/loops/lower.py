@@ -12,12 +12,25 @@ The same skeleton serves contractions, pooling, reductions and pointwise kernels
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from graphc.loops.access import buffer_of, load, physical
 from graphc.loops.clip import ReductionLoop, is_window, reduction_loops, written_out
-from graphc.loops.expressions import NEUTRAL, Binary, Cast, Compare, Const, Expression, Fold, Load, Name, Select, Unary
+from graphc.loops.expressions import (
+    Binary,
+    Cast,
+    Compare,
+    Const,
+    Expression,
+    Fold,
+    Load,
+    Name,
+    Select,
+    Unary,
+    neutral_element,
+)
 from graphc.loops.freeze import Scope, freeze, freeze_test
 from graphc.loops.index import UNBOUNDED, Element, Index, Range, constant, minimum, quotient, variable
 from graphc.loops.ir import (
@@ -36,8 +49,10 @@ from graphc.loops.ir import (
 )
 from graphc.loops.nests import Nest, nests
 from graphc.loops.rewrite import substitute
+from graphc.loops.scatter import lower_scatter
 from graphc.loops.tiles import ACCUMULATOR, TileShape, outer_loops, serial_loops
 from graphc.loops.transforms import is_transform, lower_transform
+from graphc.ops.cost import operations
 from graphc.ops.formula import Formula
 from graphc.ops.structure import product
 from graphc.schedule.program import Kernel, Memory
@@ -46,6 +61,9 @@ from graphc.schedule.turning import turning_tile
 from graphc.target import Target
 from graphc.types import Batch, DType, Extent
 
+LONG = 16
+"""Cycles of the pointwise stages behind a reduction from which their code is there once for all rows of a tile."""
+
 
 def lower(kernel: Kernel, memories: Mapping[str, Memory], target: Target) -> Function:
     """The loops of one kernel, with explicit VECTOR and UNROLL loops still in place."""
@@ -53,9 +71,11 @@ def lower(kernel: Kernel, memories: Mapping[str, Memory], target: Target) -> Fun
     buffers = tuple(buffer_of(memories[name]) for name in used)
     if is_transform(kernel):
         return Function(kernel.name, buffers, lower_transform(kernel, memories, target), kernel.scope)
+    if kernel.scatters:
+        return Function(kernel.name, buffers, lower_scatter(kernel, memories, target), kernel.scope)
     tile = turning_tile(kernel, memories, target) or choose_tile(kernel, target)
     body: list[Statement] = []
-    for nest in nests(kernel):
+    for nest in nests(kernel, memories, target.lanes(kernel.stages[0].value.type.dtype)):
         body += _NestLowering(kernel, memories, target, nest, tile).lower()
     return Function(kernel.name, buffers, tuple(body), kernel.scope)
 
@@ -90,21 +110,31 @@ class _NestLowering:
     def dtype(self) -> DType:
         return self.kernel.stages[0].value.type.dtype
 
+    @property
+    def logical(self) -> tuple[Index, ...]:
+        """The element of the result that the loops compute."""
+        return tuple(self.nest.env.get(a.name, variable(a.name)) for a in self.first.axes)
+
+    def local(self, memory: Memory, index: tuple[Index, ...]) -> tuple[Index, ...]:
+        """Scratch holds one block: its indices count from the block's start."""
+        return tuple(i.substitute(self.nest.near) for i in index) if memory.role == "scratch" else index
+
     def ranges(self, axes: tuple[tuple[str, Extent], ...]) -> dict[str, Range]:
         known = {n: (0, UNBOUNDED if isinstance(e, Batch) else e - 1) for n, e in axes}
         return known | {"N": (1, UNBOUNDED)} | self.nest.known
 
     def scope(self, env: dict[str, Index], ranges: dict[str, Range]) -> Scope:
-        names = {s.name for s in self.kernel.stages}
+        names, here = {s.name for s in self.kernel.stages}, self.logical
 
         def access(operand: str, index: tuple[Index, ...]) -> Expression:
-            if operand in names:
+            if operand in names and index == here:
                 return Name(operand, self.dtype)
-            return load(self.memories[operand], index, ranges)
+            memory = self.memories[operand]
+            return load(memory, self.local(memory, index), ranges, self.nest.within)
 
         def element(operand: str, index: tuple[Index, ...]) -> Element:
             memory = self.memories[operand]
-            return Element(operand, physical(memory.layout, index, ranges))
+            return Element(operand, physical(memory.layout, self.local(memory, index), ranges))
 
         dtypes = {o: self.memories[o].value.type.dtype for o in self.kernel.reads}
         dtypes |= {s.name: s.value.type.dtype for s in self.kernel.stages}
@@ -121,9 +151,10 @@ class _NestLowering:
             case None:
                 return self._tiled(lane, lanes, None, 1)
             case Batch():
-                enough, few = Condition("ge", variable("N") - rows), Condition("ge", variable("N") * -1 + (rows - 1))
-                full, short = (self._tiled(lane, lanes, row, r) for r in (rows, 1))
-                return If((enough,), full), If((few,), short)
+                return self._as_many_rows(lane, lanes, str(row), variable("N"), (rows, 1))
+            case _ if not self.nest.held.get(str(row), constant(extent)).is_constant:
+                fewer = itertools.takewhile(bool, (rows >> k for k in itertools.count()))
+                return self._as_many_rows(lane, lanes, str(row), self.nest.held[str(row)], tuple(fewer))
             case _ if extent < rows:
                 return self._tiled(lane, lanes, None, 1)
             case _ if self.tile.overlap or extent % rows == 0:
@@ -134,6 +165,19 @@ class _NestLowering:
                 main = replace(self, nest=self.nest.part(row, 0, extent - rest))
                 last = replace(self, nest=self.nest.part(row, extent - rest, rest))
                 return *main._tiled(lane, lanes, row, rows), *last._tiled(lane, lanes, row, rest)
+
+    def _as_many_rows(
+        self, lane: str | None, lanes: int, row: str, size: Index, heights: tuple[int, ...]
+    ) -> tuple[Statement, ...]:
+        """Tiles of the first of these heights that the axis, of a size known at run time, has room for."""
+        result: list[Statement] = []
+        above: tuple[Condition, ...] = ()
+        for rows in dict.fromkeys(heights):
+            enough = () if rows == 1 else (Condition("ge", size - rows),)
+            tiled = self._tiled(lane, lanes, row, rows)
+            result += [If((*enough, *above), tiled)] if enough or above else tiled
+            above = (Condition("ge", size * -1 + (rows - 1)),)
+        return tuple(result)
 
     def _lane(self) -> str | None:
         """The loop variable along the lanes; for an axis in digits, the digit that operands are contiguous in."""
@@ -162,7 +206,7 @@ class _NestLowering:
         head: tuple[Statement, ...] = ()
         out_lane = lane if lane in axes else None
         for name, extent in self.nest.axes:
-            size = variable("N") if isinstance(extent, Batch) else constant(extent)
+            size = variable("N") if isinstance(extent, Batch) else self.nest.held.get(name, constant(extent))
             last = UNBOUNDED if isinstance(extent, Batch) else extent - 1
             if name == out_lane:
                 # a digit or a phase of the axis for which the tile was chosen is shorter than the axis
@@ -189,7 +233,7 @@ class _NestLowering:
                 known |= {f"{name}_u": (0, last)}
             else:
                 known[name] = (0, last)
-                outer.append((name, self.nest.held.get(name, size)))
+                outer.append((name, size))
         depth = depth_for(self.kernel, self.tile, rows)
         tiled_row = row if rows > 1 else None
         width, columns = lanes if out_lane else 1, (self.tile.column, self.tile.columns)
@@ -203,9 +247,8 @@ class _NestLowering:
         """What is updated in place after a reduction is fetched before it: a pass over the weights waits for memory."""
         if self.first.reduction is None:
             return ()
-        logical = tuple(self.nest.env.get(a.name, variable(a.name)) for a in self.first.axes)
         updated = [self.memories[m] for s, m in self.kernel.stores if m != s]
-        wanted = [Prefetch(buffer_of(m), physical(m.layout, logical, known)) for m in updated]
+        wanted = [Prefetch(buffer_of(m), physical(m.layout, self.logical, known)) for m in updated]
         return tile.wrap(substitute(tuple(wanted), mapping, known)) if wanted else ()
 
     def _order_outer(self, outer: list[tuple[str, Index]], lane: str | None) -> list[tuple[str, Index]]:
@@ -239,7 +282,7 @@ class _NestLowering:
         f = self.first
         assert f.reduction is not None
         reduced = lane if self.kernel.lane_reduces else None
-        neutral = Const(NEUTRAL[f.reduction], self.dtype)
+        neutral = Const(neutral_element(f.reduction, self.dtype), self.dtype)
         shape = (tile.rows * tile.depth, tile.vectors * tile.columns, lanes if reduced else tile.lanes)
         statements: list[Statement] = [Declare(ACCUMULATOR, shape, self.dtype, neutral)]
         for sweep in self.nest.passes:
@@ -322,15 +365,17 @@ class _NestLowering:
             body.append(Let(stage.name, value))
         for name, memory_name in self.kernel.stores:
             memory = self.memories[memory_name]
-            logical = tuple(self.nest.env.get(a.name, variable(a.name)) for a in self.first.axes)
             border = memory.layout.halo[memory.layout.order[-1]] if memory.layout.order else (0, 0)
             exact = constant(1) if border != (0, 0) else None  # padding lanes would spoil the border of zeros
-            index = physical(memory.layout, logical, ranges)
+            index = physical(memory.layout, self.local(memory, self.logical), ranges)
             result: Expression = Name(name, self.dtype)
             if self.nest.adds:
                 result = Binary("add", Load(buffer_of(memory), index), result)
             body.append(Store(buffer_of(memory), index, result, exact))
-        return tile.wrap(substitute(tuple(body), mapping, inner))
+        stages = substitute(tuple(body), mapping, inner)
+        cycles = sum(operations(s.formula.body).cycles for s in self.kernel.stages if s.formula.is_pointwise)
+        rows = tile.row and tile.vectors > 1 and not tile.column and self.first.reduction
+        return tile.row_by_row(stages, self.dtype) if rows and cycles >= LONG else tile.wrap(stages)
 
 
 def _masked(value: Expression, tests: list[Expression], otherwise: Expression) -> Expression:

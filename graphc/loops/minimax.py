@@ -127,6 +127,23 @@ def cosine_remainder(z: Real) -> Real:
     return series(Decimal(1) / 24, lambda k: -z / ((2 * k + 3) * (2 * k + 4)))
 
 
+def arctangent_remainder(z: Real) -> Real:
+    """(atan r / r - 1) / z where z = r², by Euler's series, which converges everywhere."""
+    total = series(Decimal(1), lambda k: 2 * k * z / ((2 * k + 1) * (1 + z))) / (1 + z)
+    return (total - 1) / z if z else Decimal(-1) / 3
+
+
+def scaled_erfc(a: Real) -> Real:
+    """e^(a²)·erfc(a): by erf's series below 2, beyond by Laplace's continued fraction, from its far end."""
+    if a < 2:
+        erf = two_over_root_pi() * series(a, lambda k: -a * a * (2 * k - 1) / (k * (2 * k + 1)))
+        return (a * a).exp() * (1 - erf)
+    fraction = a
+    for k in range(900, 0, -1):
+        fraction = a + Decimal(k) / 2 / fraction
+    return two_over_root_pi() / 2 / fraction
+
+
 def erf_exponent_remainder(a: Real) -> Real:
     """(-log(1 - erf a) / a - 2/√π) / a."""
     square, slope = a * a, two_over_root_pi()

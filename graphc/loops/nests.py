@@ -2,17 +2,22 @@
 
 Divisibility conditions (gradients of strided reads, transposed convolutions) are removed by phases: for each residue
 of the axes modulo the divisor a nest of its own, in which every index is affine with integer coefficients. Axes that
-are only taken apart by // and % (reshapes, non-overlapping windows) are replaced by their digits.
+are only taken apart by // and % (reshapes, non-overlapping windows) are replaced by their digits. Axes along which
+reads enter or leave their tensors (concatenation, gradients of slices) are cut there, so that no element asks.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 from graphc.loops.index import Index, Range, constant, variable
-from graphc.ops.structure import divisibilities, radices
-from graphc.schedule.program import Kernel
+from graphc.ops.recurrence import places
+from graphc.ops.structure import divisibilities, radices, thresholds
+from graphc.schedule.layout import CUTS
+from graphc.schedule.program import Kernel, Memory
 from graphc.types import Batch, Extent
 
 PHASE_LIMIT = 64
@@ -33,7 +38,9 @@ class Nest:
     """Loop variables of the result, what the formula's axes become, and the sweeps of the reduction.
 
     `known` holds the ranges of variables that surround the nest; with `adds` results are added to what memory
-    holds; with `run` a sum is the total of sums over so many iterations; `held` is how much of an axis is wanted.
+    holds; with `run` a sum is the total of sums over so many iterations; `held` is how much of an axis is wanted;
+    `near` is what those variables are inside scratch, which holds one block; indices `within` an axis of some extent
+    need no proof.
     """
 
     axes: tuple[tuple[str, Extent], ...]
@@ -44,6 +51,8 @@ class Nest:
     adds: bool = False
     run: int = 0
     held: dict[str, Index] = field(default_factory=dict)
+    near: dict[str, Index] = field(default_factory=dict)
+    within: dict[Index, Extent] = field(default_factory=dict)
 
     def part(self, axis: str, first: int, extent: int) -> Nest:
         """The nest restricted to a stretch of one axis."""
@@ -55,8 +64,9 @@ class Nest:
         return replace(self, axes=axes, env=env)
 
 
-def nests(kernel: Kernel) -> tuple[Nest, ...]:
-    """The loop nests that together cover a kernel's result exactly once."""
+def nests(kernel: Kernel, memories: Mapping[str, Memory] | None = None, lanes: int = 1) -> tuple[Nest, ...]:
+    """The loop nests that together cover a kernel's result exactly once; those of reads that leave their memories
+    are cut apart there, between whole vectors."""
     first = kernel.stages[0].formula
     over = tuple((a.name, a.extent) for a in first.over)
     split = _phases(kernel)
@@ -74,7 +84,40 @@ def nests(kernel: Kernel) -> tuple[Nest, ...]:
             env[axis.name] = total
         else:
             axes.append((axis.name, axis.extent))
-    return (Nest(tuple(axes), env, (Pass(over),)),)
+    whole = Nest(tuple(axes), env, (Pass(over),))
+    return _cut(whole, _edges(kernel, memories or {}, lanes)) if first.reduction is None else (whole,)
+
+
+def _edges(kernel: Kernel, memories: Mapping[str, Memory], lanes: int) -> dict[str, list[int]]:
+    """Where along each axis reads enter or leave their memories, borders included, and where conditions on it change;
+    none if that is too often."""
+    found: dict[str, set[int]] = {a.name: set() for a in kernel.axes if a.name not in dict(kernel.walked)}
+    reads = [read for stage in kernel.stages for read in places(stage.formula)]
+    for memory, index in ((memories[name], index) for name, index in reads if name in memories):
+        sides = zip(index, memory.value.type.shape, memory.layout.halo, strict=True)
+        for place, extent, (low, high) in sides:
+            if place is not None and place[0] in found and not isinstance(extent, Batch):
+                found[place[0]] |= {-low - place[1], extent + high - place[1]}
+    for stage in kernel.stages if memories else ():
+        for name in found.keys() & (steps := thresholds(stage.formula)).keys():
+            found[name] |= steps[name]
+    edges = {
+        a.name: sorted(e for e in found.get(a.name, ()) if isinstance(a.extent, int) and 0 < e < a.extent)
+        for a in kernel.axes
+    }
+    few = prod(len(e) + 1 for e in edges.values()) <= CUTS
+    return {n: e for n, e in edges.items() if e and few and (n != kernel.lane or all(k % lanes == 0 for k in e))}
+
+
+def _cut(nest: Nest, edges: Mapping[str, Sequence[int]]) -> tuple[Nest, ...]:
+    """The nest in parts between the edges; axes that were taken apart already remain."""
+    parts = [nest]
+    for name, extent in nest.axes:
+        if name in edges and name not in nest.env:
+            assert isinstance(extent, int)
+            stretches = list(itertools.pairwise((0, *edges[name], extent)))
+            parts = [part.part(name, first, end - first) for part in parts for first, end in stretches]
+    return tuple(parts)
 
 
 def _digits(kernel: Kernel) -> dict[str, tuple[tuple[str, int, int], ...]]:
@@ -86,7 +129,7 @@ def _digits(kernel: Kernel) -> dict[str, tuple[tuple[str, int, int], ...]]:
     taken = {a.name for stage in kernel.stages for a in (*stage.formula.axes, *stage.formula.over)}
     result = {}
     for axis in kernel.axes:
-        if axis.name not in found or isinstance(axis.extent, Batch):
+        if axis.name not in found or isinstance(axis.extent, Batch) or axis.name in dict(kernel.walked):
             continue
         if axis.name == kernel.lane and found[axis.name] == {2}:
             continue  # one shuffle gives every element to two lanes; the stores stay whole vectors
@@ -121,7 +164,7 @@ def _phases(kernel: Kernel) -> tuple[Nest, ...] | None:
     count = 1
     for m in modulus.values():
         count *= m
-    if count > PHASE_LIMIT**2:
+    if count > PHASE_LIMIT**2 or not modulus.keys().isdisjoint(dict(kernel.walked)):
         return None
     outer = [a.name for a in first.axes if a.name in modulus]
     inner = [a.name for a in first.over if a.name in modulus]

@@ -32,6 +32,7 @@ from graphc.loops.expressions import (
     Name,
     Number,
     Pack,
+    Random,
     Select,
     Shuffle,
     Splat,
@@ -165,6 +166,8 @@ def _text(e: Expression) -> tuple[str, int]:
             return f"lane{lane}({expression_text(x)})", ATOM
         case Fold(reduction, x, width):
             return f"{reduction}{width}({expression_text(x)})", ATOM
+        case Random(key, step, place):
+            return f"random({_list((key, step, place))})", ATOM
 
 
 def _binary(e: Binary) -> tuple[str, int]:

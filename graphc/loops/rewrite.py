@@ -22,6 +22,7 @@ from graphc.loops.expressions import (
     Name,
     Number,
     Pack,
+    Random,
     Select,
     Shuffle,
     Splat,
@@ -104,6 +105,8 @@ class Rewriter:
                 return Extract(go(x), lane)
             case Fold(reduction, x, width):
                 return Fold(reduction, go(x), width)
+            case Random(key, step, place, dtype):
+                return Random(go(key), go(step), go(place), dtype)
 
     def statements(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
         """Each statement rewritten."""

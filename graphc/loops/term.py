@@ -28,6 +28,10 @@ class Format:
     erf_degree: int
     erf_one: str
     """From here on erf is 1 to the last bit."""
+    erfc_degree: int
+    erfc_zero: str
+    """From here on erfc is below the smallest normal number."""
+    arctangent_degree: int
 
     @property
     def infinity(self) -> int:
@@ -36,8 +40,8 @@ class Format:
 
 
 FORMATS = {
-    DType.FLOAT32: Format(DType.FLOAT32, DType.INT32, 23, 127, 4, 8, 3, 2, 9, "4"),
-    DType.FLOAT64: Format(DType.FLOAT64, DType.INT64, 52, 1023, 10, 6, 8, 6, 28, "6"),
+    DType.FLOAT32: Format(DType.FLOAT32, DType.INT32, 23, 127, 4, 8, 3, 2, 9, "4", 8, "9.1945", 8),
+    DType.FLOAT64: Format(DType.FLOAT64, DType.INT64, 52, 1023, 10, 6, 8, 6, 28, "6", 22, "26.5432", 19),
 }
 
 
@@ -82,6 +86,9 @@ class Term:
 
     def __or__(self, other: Operand) -> Term:
         return self._binary("or", other)
+
+    def __xor__(self, other: Operand) -> Term:
+        return self._binary("xor", other)
 
     def __lshift__(self, bits: int) -> Term:
         return self._binary("shl", bits)

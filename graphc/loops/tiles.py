@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from graphc.loops.expressions import Cell
+from graphc.loops.expressions import Cell, Const
 from graphc.loops.index import UNBOUNDED, Index, Range, constant, maximum, quotient, remainder, variable
-from graphc.loops.ir import Accumulate, Bind, Declare, For, Mode, Statement
+from graphc.loops.ir import Accumulate, Assign, Bind, Declare, For, Mode, Statement
 from graphc.loops.rewrite import Rewriter, substitute
 from graphc.types import DType
 
@@ -19,6 +19,9 @@ ACCUMULATOR = "acc"
 
 RUN = "run"
 """The register array of one run of a sum that is taken in runs."""
+
+RESULT = "whole"
+"""What the reduction has left in its registers, where loops go over it one row at a time."""
 
 ONE = constant(1)
 
@@ -56,7 +59,7 @@ class TileShape:
         row = self.row_index + part * self.rows
         return Cell(ACCUMULATOR, (row, self.vector_index, self.lane_index), dtype)
 
-    def wrap(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    def wrap(self, body: tuple[Statement, ...], rows: Mode = Mode.UNROLL) -> tuple[Statement, ...]:
         """The body inside the loops of the tile."""
         if self.lane:
             lanes = constant(self.lanes)
@@ -65,8 +68,16 @@ class TileShape:
         if self.column:
             body = (For(f"{self.column}_u", constant(0), constant(self.columns), body, Mode.UNROLL),)
         if self.row:
-            body = (For(f"{self.row}_u", constant(0), constant(self.rows), body, Mode.UNROLL),)
+            body = (For(f"{self.row}_u", constant(0), constant(self.rows), body, rows),)
         return body
+
+    def row_by_row(self, body: tuple[Statement, ...], dtype: DType) -> tuple[Statement, ...]:
+        """The body, which reads the sums of the tile, in a serial loop over its rows: where it is long, the code for
+        one row has room for its constants in registers, that for all of them has not."""
+        cell = self.cell(dtype)
+        whole = Declare(RESULT, (self.rows, self.vectors, self.lanes), dtype, Const(0.0, dtype))
+        moved = self.wrap((Assign(RESULT, cell.index, cell),))
+        return whole, *moved, *self.wrap(Rewriter(names={ACCUMULATOR: RESULT}).statements(body), Mode.SERIAL)
 
     def interleaved(
         self, once: tuple[Statement, ...], name: str, start: Index, stop: Index, ranges: Mapping[str, Range]

@@ -28,6 +28,7 @@ from graphc.loops.expressions import (
     Name,
     Number,
     Pack,
+    Random,
     Select,
     Shuffle,
     Splat,
@@ -190,6 +191,10 @@ def expression_type(e: Expression, scope: Scope) -> Type:
             scope.require(lanes == 1, f"one lane of a vector: expected 1 lane, got {lanes}")
         case Fold():
             _verify_fold(e, scope)
+        case Random(key, step, place, dtype):
+            for x, lanes in ((key, 1), (step, 1), (place, place.lanes)):
+                same_type((DType.INT64, lanes), expression_type(x, scope), expression_text(x), scope)
+            scope.require(dtype.is_float, f"random: expected a float, got {dtype.short}")
     return e.dtype, e.lanes
 
 
@@ -223,7 +228,7 @@ FLOAT_ONLY = UNARY - {"neg", "abs", "not"} | {"pow", "copysign", "fma"}
 """Operations on floating-point numbers; neg, abs and the rest of arithmetic take integers too."""
 
 INTEGER_ONLY = frozenset({"shl", "ashr"})
-LOGICAL = frozenset({"and", "or", "not"})
+LOGICAL = frozenset({"and", "or", "xor", "not"})
 
 
 def _verify_domain(operation: str, dtype: ElementType, scope: Scope) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from graphc.loops.expressions import (
-    NEUTRAL,
     Binary,
     Bitcast,
     Buffer,
@@ -31,9 +30,11 @@ from graphc.loops.expressions import (
     Name,
     Number,
     Pack,
+    Random,
     Select,
     Splat,
     Unary,
+    neutral_element,
 )
 from graphc.loops.index import UNBOUNDED, Index, Range, bounds, constant, minimum
 from graphc.loops.ir import (
@@ -213,7 +214,8 @@ class _Lanes:
             case Binary("mul", a, b) if reduction == "sum":
                 return Binary("mul", self.neutral_where_idle(a, reduction), self.neutral_where_idle(b, reduction))
             case _:
-                return Select(self.mask(), e, Const(NEUTRAL[reduction], e.dtype, e.lanes))
+                assert isinstance(e.dtype, DType)
+                return Select(self.mask(), e, Const(neutral_element(reduction, e.dtype), e.dtype, e.lanes))
 
     def store(self, buffer: Buffer, index: tuple[Index, ...], value: Expression, exact: bool) -> list[Statement]:
         if self.width == 1 or not self.moves(index):
@@ -317,6 +319,8 @@ class _Lanes:
                 return Cast(go(x), dtype)
             case Bitcast(x, dtype):
                 return Bitcast(go(x), dtype)
+            case Random(key, step, place, dtype):
+                return Random(key, step, go(place), dtype)
             case _:
                 return e
 

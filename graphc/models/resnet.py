@@ -20,12 +20,12 @@ class BasicBlock(Layer):
 
     def __init__(self, channels: int, stride: int = 1, projection: bool = False) -> None:
         self.channels, self.stride, self.projection = channels, stride, projection
-        self.conv1 = nn.Conv2d(channels, 3, stride, padding=1, use_bias=False)
+        self.conv1 = nn.Conv2d(channels, 3, stride=stride, padding=1, use_bias=False)
         self.bn1 = nn.BatchNorm2d()
         self.conv2 = nn.Conv2d(channels, 3, padding=1, use_bias=False)
         self.bn2 = nn.BatchNorm2d()
         if projection:
-            self.downsample = nn.Sequential(nn.Conv2d(channels, 1, stride, use_bias=False), nn.BatchNorm2d())
+            self.downsample = nn.Sequential(nn.Conv2d(channels, 1, stride=stride, use_bias=False), nn.BatchNorm2d())
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.bn1(self.conv1(x)))

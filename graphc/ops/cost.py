@@ -10,7 +10,8 @@ from math import prod
 import sympy as sp
 from sympy.core.expr import Expr
 
-from graphc.ops.formula import Cond, Formula, Read, Table, Where
+from graphc.ops.formula import Cond, Formula, Random, Read, Table, Where
+from graphc.ops.scattering import scattering
 from graphc.ops.separable import Separable, separable
 from graphc.ops.stacking import stack_axis
 from graphc.types import Batch, Extent, TensorType
@@ -123,6 +124,8 @@ def _counted(nodes: Iterable[Expr]) -> Operations:
             _count_power(node.exp, found)
         elif isinstance(node, (Where, Cond)) or node.func.__name__ in ("maximum", "minimum"):
             found["comparisons"] += 1
+        elif isinstance(node, Random):
+            found["transcendentals"] += 7  # ten rounds of wide multiplications take as long
         elif node.args:
             found["transcendentals"] += 1
     return Operations(**found)
@@ -155,7 +158,7 @@ def _scalar_nodes(body: Expr) -> list[Expr]:
         if e in found:
             return
         found[e] = None
-        if isinstance(e, (Read, Table)):
+        if isinstance(e, (Read, Table, Random)):
             return
         if isinstance(e, Cond) and e.kind in ("ge", "divides"):
             return
@@ -218,7 +221,10 @@ def formula_cost(f: Formula, operands: Iterable[TensorType], result: TensorType)
 
 
 def evaluations(f: Formula) -> Polynomial:
-    """How many times the body is evaluated where conditions that divide leave terms out."""
+    """How many times the body is evaluated where conditions that divide leave terms out, or name the result of each."""
+    form = scattering(f)
+    if form is not None:
+        return count(a.extent for a in (*f.axes, *f.over) if a.name not in form.named)
     kept = prod(int(c.args[1]) for c in f.conditions if c.kind == "divides")
     return polynomial(c // kept for c in volume(f).coefficients)
 

@@ -9,8 +9,8 @@ the box, hence zero. Values are computed in the dtype asked for; sums are accumu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from math import erf, lcm, prod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import erf, erfc, lcm, prod, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,8 @@ import sympy as sp
 from sympy.core.expr import Expr
 
 from graphc.errors import GraphError, LoweringError, ShapeError
-from graphc.ops.formula import Cond, FloorDiv, Formula, Mod, N, Read, Table, Where, all_reads, free_symbols
+from graphc.ops.formula import Cond, FloorDiv, Formula, Mod, N, Random, Read, Table, Where, all_reads, free_symbols
+from graphc.ops.philox import uniform
 from graphc.ops.scalars import ScalarFunction
 from graphc.types import Batch, DType
 
@@ -34,19 +35,22 @@ def evaluate(
     arrays: Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike],
     batch: int = 1,
     dtype: DType | npt.DTypeLike = np.float64,
+    at: Mapping[str, int] = {},
 ) -> Array:
     """The value of a formula, of shape `f.shape` with N = batch; `arrays` by name or in operand order.
 
+    `at` fixes axes of the result, by name, at one value each; their extent in what is returned is 1.
     Raises GraphError for a missing array, ShapeError for one of another rank than it is read with.
     """
     result = np.dtype(DType.of(dtype).numpy)
     compute = result if result.kind == "f" else np.dtype(np.float64)
     tensors = _tensors(f, arrays, compute)
     extents = {a.symbol: batch if isinstance(a.extent, Batch) else a.extent for a in (*f.axes, *f.over)}
+    ranges = {s: (at[s.name], at[s.name] + 1) if s.name in at else (0, e) for s, e in extents.items()}
     with np.errstate(all="ignore"):
-        if not extents:
+        if not ranges:
             return _as(_block(f, _Evaluator({}, tensors, batch, compute)), result)
-        return _as(_blocks(f, extents, tensors, batch, compute), result)
+        return _as(_blocks(f, ranges, tensors, batch, compute), result)
 
 
 def _as(value: Array, dtype: np.dtype[Any]) -> Array:
@@ -81,12 +85,14 @@ COMBINE = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multi
 
 
 def _blocks(
-    f: Formula, extents: dict[sp.Symbol, int], tensors: dict[str, Array], batch: int, compute: np.dtype[Any]
-) -> Array:
+    f: Formula, ranges: dict[sp.Symbol, tuple[int, int]], tensors: dict[str, Array], batch: int,
+    compute: np.dtype[Any],
+) -> Array:  # fmt: skip
     """The blocks along one axis, written side by side or, where it is reduced, combined.
 
     That axis is the longest of the largest array that is formed.
     """
+    extents = {s: stop - start for s, (start, stop) in ranges.items()}
     shape = tuple(extents[a.symbol] for a in f.axes)
     accumulator = np.dtype(np.float64) if f.reduction in ("sum", "prod") else compute
     out = np.full(shape, IDENTITY[f.reduction or "sum"], accumulator)
@@ -98,7 +104,8 @@ def _blocks(
     longest = max(largest or extents, key=lambda s: extents[s])
     position = next((k for k, a in enumerate(f.axes) if a.symbol == longest), None)
     for start, stop in _ranges(extents[longest], size):
-        grid = _ogrid({s: (start, stop) if s == longest else (0, e) for s, e in extents.items()})
+        first = ranges[longest][0]
+        grid = _ogrid(ranges | {longest: (first + start, first + stop)})
         block = _block(f, _Evaluator(grid, tensors, batch, compute))
         if position is None:
             out = COMBINE[f.reduction or "sum"](out, block)
@@ -212,6 +219,9 @@ class _Evaluator:
                 return self.read(e)
             case Table():
                 return self.elements(np.array(e.constants.rows, self.compute), e.index)
+            case Random():
+                key, step, index = (self.index(a).numerator for a in e.args)
+                return uniform(key, step, index, DType.of(self.compute))
             case Where():
                 condition, a, b = e.args
                 return np.where(self.holds(condition), self.value(a), self.value(b))
@@ -353,8 +363,9 @@ def _softplus(x: Array) -> Array:
     return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
-def _erf(x: Array) -> Array:
-    return np.fromiter(map(erf, x.ravel().tolist()), x.dtype, x.size).reshape(x.shape)
+def _each(function: Callable[[float], float]) -> Callable[[Array], Array]:
+    """A function of one number for arrays."""
+    return lambda x: np.fromiter(map(function, x.ravel().tolist()), x.dtype, x.size).reshape(x.shape)
 
 
 FUNCTIONS: dict[str, Any] = {
@@ -363,7 +374,12 @@ FUNCTIONS: dict[str, Any] = {
     "expm1": np.expm1,
     "log1p": np.log1p,
     "tanh": np.tanh,
-    "erf": _erf,
+    "erf": _each(erf),
+    "erfc": _each(erfc),
+    "normal_cdf": _each(lambda x: erfc(-x / sqrt(2)) / 2),
+    "atan": np.arctan,
+    "floor": np.floor,
+    "rint": np.rint,
     "sigmoid": _sigmoid,
     "softplus": _softplus,
     "sin": np.sin,

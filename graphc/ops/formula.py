@@ -4,6 +4,7 @@
     body      scalar expression over Read, constants, scalar functions, Where(condition, a, b)
     Read      tensor[index, ...]   a total function: zero outside the tensor's box
     Table     matrix[index, ...]   exact constants, total like Read
+    Random    a number in (0, 1) for a key, a step and an index; its derivative is zero
     index     affine in the axes, rational-affine under a divisibility condition, floor/mod, or an integer-valued Read
     condition e >= 0 | s divides e | a == b | a < b | a <= b      never differentiated
 
@@ -41,8 +42,8 @@ class FormulaNode(Expr):  # type: ignore[misc]
         return Expr.__new__(cls, *[a if isinstance(a, sp.Basic) else sp.sympify(a) for a in args])
 
 
-class Read(FormulaNode):
-    """`Read(name, *index)`: the tensor's element at `index`, zero outside its box."""
+class Indexed(FormulaNode):
+    """An element of what the first argument names, at the index that the others are; zero outside its box."""
 
     is_real = True
 
@@ -53,8 +54,12 @@ class Read(FormulaNode):
 
     @property
     def index(self) -> tuple[Expr, ...]:
-        """One index expression for each axis of the tensor."""
+        """One index expression for each axis."""
         return tuple(self.args[1:])
+
+
+class Read(Indexed):
+    """`Read(name, *index)`: the element of a tensor."""
 
 
 class Constants(Atom):  # type: ignore[misc]
@@ -78,22 +83,19 @@ class Constants(Atom):  # type: ignore[misc]
         return self.name, self.rows
 
 
-class Table(FormulaNode):
-    """`Table(constants, i, j)`: the element of an exact matrix at an index, zero outside it; its derivative is zero."""
-
-    is_real = True
+class Table(Indexed):
+    """`Table(constants, i, j)`: the element of an exact matrix; its derivative is zero."""
 
     @property
     def constants(self) -> Constants:
         return self.args[0]
 
-    @property
-    def name(self) -> str:
-        return str(self.args[0].name)
 
-    @property
-    def index(self) -> tuple[Expr, ...]:
-        return tuple(self.args[1:])
+class Random(FormulaNode):
+    """`Random(key, step, index)`: a uniform number in (0, 1), the same for the same 64-bit integers and otherwise
+    independent; indices 2·i and 2·i + 1 take one computation. Its derivative is zero."""
+
+    is_real = True
 
 
 class Reduce(FormulaNode):
@@ -288,7 +290,7 @@ def value_reads(e: Expr) -> tuple[Read, ...]:
     def visit(node: Expr) -> None:
         if isinstance(node, Read):
             found.setdefault(node)
-        elif not isinstance(node, (Cond, Table)):
+        elif not isinstance(node, (Cond, Random, Table)):
             for a in node.args:
                 visit(a)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import sympy as sp
 from sympy.core.expr import Expr
 
-from graphc.ops.formula import Axis, FloorDiv, Mod, N, Read, Table, denominator, replace, walk
+from graphc.ops.formula import Axis, FloorDiv, Mod, N, Random, Read, Table, denominator, replace, walk
 from graphc.types import BATCH, Batch, Extent
 
 
@@ -225,7 +225,7 @@ def _join_digits(e: Expr) -> Expr:
 def simplify_reads(e: Expr, extents: Mapping[sp.Symbol, Extent]) -> Expr:
     """A scalar expression with the indices of all its reads and tables simplified."""
     mapping = {}
-    for read in (node for node in walk(e) if isinstance(node, (Read, Table))):
+    for read in (node for node in walk(e) if isinstance(node, (Random, Read, Table))):
         new = simplify_index(read, extents)
         if new != read:
             mapping[read] = new

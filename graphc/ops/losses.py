@@ -1,7 +1,6 @@
-"""Losses, penalties and metrics.
+"""Losses of single elements, and penalties. Classes are in `cross_entropies`, margins in `margin_losses`.
 
-`reduction` is "mean", "sum" or "none": over all elements for errors of single elements, over samples for
-cross-entropies.
+`reduction` is "mean", "sum" or "none". A weight broadcasts to the elements; the mean is then Σ w·loss / Σ w.
 """
 
 from __future__ import annotations
@@ -9,165 +8,177 @@ from __future__ import annotations
 import sympy as sp
 from sympy.core.expr import Expr
 
-from graphc.errors import ShapeError
 from graphc.ops import scalars
-from graphc.ops.formula import Where, eq, extent_of, le, lt
-from graphc.ops.notation import Max, Min, Operand, Sum, axes, extent, pointwise_names
+from graphc.ops.formula import Where, le, lt
+from graphc.ops.loss_terms import broadcast, not_negative, positive, reduced, same_elements
+from graphc.ops.notation import Operand, Sum, axes, extent, pointwise_names
 from graphc.ops.operator import Sample, op
-from graphc.ops.reductions import reduce_loss
+from graphc.ops.pointwise import number
 
-SMALLEST_LOG = -100
-"""The least logarithm of a probability (torch's BCELoss): an error made with certainty costs 100."""
-
-SMALLEST_PROBABILITY = sp.Float(1e-7)
-"""Class probabilities are limited to 1e-7 .. 1 - 1e-7 (Keras' epsilon)."""
-
-PAIRS = [
-    Sample(((3, 4), (3, 4))),
-    Sample(((3, 4), (3, 4)), {"reduction": "sum"}),
-    Sample(((4,), (4,)), {"reduction": "none"}),
-]
-CHANCES = [Sample(s.tensors, s.attributes, (0.1, 0.9)) for s in PAIRS]
-CLASSES = [
-    Sample(((4, 3), ("int", 3, (4,)))),
-    Sample(((4, 3), ("int", 3, (4,))), {"reduction": "sum"}),
-    Sample(((2, 3, 2, 2), ("int", 3, (2, 2, 2))), {"reduction": "none"}),
-]
+PAIRS = [Sample(((3, 4), (3, 4)))]
+WEIGHTED = [Sample(((3, 4), (3, 4), None)), Sample(((2, 3, 4), (2, 3, 4), (3, 1)), {}, (0.1, 0.9))]
 
 
-# -------------------------------------------------------------------------------- errors of single elements
+def _weighted(
+    name: str, reduction: str, loss: Expr, index: tuple[Expr, ...], like: Operand, weight: Operand | None
+) -> Expr:
+    if weight is None:
+        return reduced(name, reduction, loss, index)
+    w = broadcast(name, weight, index, like.shape)
+    return reduced(name, reduction, w * loss, index, w)
 
 
-def _same_elements(name: str, a: Operand, b: Operand) -> tuple[Expr, Expr, tuple[Expr, ...]]:
-    """(a[index], b[index], index) over all elements. Raises ShapeError unless the shapes are equal."""
-    if a.shape != b.shape:
-        raise ShapeError(
-            f"{name}: {a.name} has shape {a.shape} but {b.name} has shape {b.shape}",
-            hint="losses do not broadcast; reshape one of them",
-        )
-    index = axes(" ".join(pointwise_names(a.rank)))
-    return a[index], b[index], index
+@op(register=True, samples=WEIGHTED)
+def mse_loss(prediction: Operand, target: Operand, weight: Operand | None = None, *, reduction: str = "mean") -> Expr:
+    """(p - t)², the squared error. Raises ShapeError, GraphcError."""
+    index, (p, t) = same_elements("mse_loss", prediction, target)
+    return _weighted("mse_loss", reduction, scalars.square(p - t), index, prediction, weight)
 
 
-@op(register=True, samples=PAIRS)
-def mse(prediction: Operand, target: Operand, *, reduction: str = "mean") -> Expr:
-    """Mean squared error: 1/count · Σ (p - t)². Raises ShapeError."""
-    p, t, index = _same_elements("mse", prediction, target)
-    return reduce_loss(reduction, scalars.square(p - t), index)
+@op(register=True, samples=WEIGHTED)
+def l1_loss(prediction: Operand, target: Operand, weight: Operand | None = None, *, reduction: str = "mean") -> Expr:
+    """|p - t|, the absolute error. Raises ShapeError, GraphcError."""
+    index, (p, t) = same_elements("l1_loss", prediction, target)
+    return _weighted("l1_loss", reduction, scalars.absolute(p - t), index, prediction, weight)
 
 
-@op(register=True, samples=PAIRS)
-def mae(prediction: Operand, target: Operand, *, reduction: str = "mean") -> Expr:
-    """Mean absolute error: 1/count · Σ |p - t|. Raises ShapeError."""
-    p, t, index = _same_elements("mae", prediction, target)
-    return reduce_loss(reduction, scalars.absolute(p - t), index)
+def _huber(d: Expr, edge: Expr) -> Expr:
+    """d²/2 where |d| < edge, else edge·(|d| - edge/2); NaN stays NaN."""
+    rest = edge / 2
+    return Where(lt(d, -edge), edge * (-d - rest), Where(lt(edge, d), edge * (d - rest), d**2 / 2))
 
 
-@op(register=True, samples=PAIRS)
-def binary_cross_entropy_with_logits(logits: Operand, target: Operand, *, reduction: str = "mean") -> Expr:
-    """-t·log s(x) - (1-t)·log(1-s(x)) = softplus(x) - x·t, s being the sigmoid. Raises ShapeError."""
-    x, t, index = _same_elements("binary_cross_entropy_with_logits", logits, target)
-    return reduce_loss(reduction, scalars.softplus(x) - x * t, index)
+@op(register=True, samples=[WEIGHTED[1], Sample(((3, 4), (3, 4), None), {"delta": 0.5, "reduction": "none"})])
+def huber_loss(
+    prediction: Operand,
+    target: Operand,
+    weight: Operand | None = None,
+    *,
+    reduction: str = "mean",
+    delta: float = 1.0,
+) -> Expr:
+    """d²/2 for errors |d| < delta, else delta·(|d| - delta/2) (Huber 1964).
 
-
-@op(register=True, samples=CHANCES)
-def binary_cross_entropy(probability: Operand, target: Operand, *, reduction: str = "mean") -> Expr:
-    """-t·log p - (1-t)·log(1-p), logarithms not below -100. Raises ShapeError."""
-    p, t, index = _same_elements("binary_cross_entropy", probability, target)
-    loss = -t * _limited_log(scalars.log(p)) - (1 - t) * _limited_log(scalars.log1p(-p))
-    return reduce_loss(reduction, loss, index)
-
-
-def _limited_log(logarithm: Expr) -> Expr:
-    return Where(lt(logarithm, SMALLEST_LOG), SMALLEST_LOG, logarithm)
-
-
-# ---------------------------------------------------------------------------------------- cross-entropies
-
-
-def _class_axes(name: str, scores: Operand, labels: Operand, dense: bool) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
-    """Axes (before, after) the classes, which are the last axis of a matrix and axis 1 otherwise."""
-    wanted = scores.shape if dense else (*scores.shape[:1], *scores.shape[2:])
-    if scores.rank < 2 or labels.shape != wanted:
-        raise ShapeError(
-            f"{name}: scores of shape {scores.shape} need labels of shape {wanted}, got {labels.shape}"
-            if scores.rank > 1
-            else f"{name}: scores need the axes (batch, classes), got {scores.shape}",
-            hint="labels are class numbers of an integer dtype, or one probability for each class",
-        )
-    rest = scores.rank - 2
-    return axes("n"), axes("y x" if rest == 2 else " ".join(f"i{d}" for d in range(rest)))
-
-
-def _from_logits(logits: Operand, before: tuple[Expr, ...], after: tuple[Expr, ...]) -> tuple[Expr, Expr]:
-    """(m, log Σ_k e^(x_k - m)) with m the largest logit: log Σ e^x = m + the second."""
-    j, k = axes("j k")
-    largest = Max(logits[(*before, j, *after)], over=j)
-    return largest, scalars.log(Sum(scalars.exp(logits[(*before, k, *after)] - largest), over=k))
-
-
-@op(register=True, integer="labels", samples=CLASSES)
-def cross_entropy(logits: Operand, labels: Operand, *, reduction: str = "mean") -> Expr:
-    """-log softmax(x)[label] = log Σ_k e^(x_k - m) - (x_label - m), m being the largest logit.
-
-    logits [n, classes, ...], labels [n, ...] of an integer dtype. Raises ShapeError.
+    The mean does not divide by the weights, as torch's. Raises ShapeError, GraphcError.
     """
-    before, after = _class_axes("cross_entropy", logits, labels, dense=False)
-    largest, log_total = _from_logits(logits, before, after)
-    chosen = logits[(*before, labels[(*before, *after)], *after)]
-    return reduce_loss(reduction, log_total - (chosen - largest), (*before, *after))
+    positive("huber_loss", delta=delta)
+    index, (p, t) = same_elements("huber_loss", prediction, target)
+    loss = _huber(p - t, number(delta))
+    if weight is not None:
+        loss = broadcast("huber_loss", weight, index, prediction.shape) * loss
+    return reduced("huber_loss", reduction, loss, index)
 
 
-DENSE = [
-    Sample(((4, 3), (4, 3))),
-    Sample(((4, 3), (4, 3)), {"reduction": "none"}),
-    Sample(((2, 3, 4), (2, 3, 4)), {"reduction": "sum"}),
-]
+@op(register=True, samples=[WEIGHTED[1], Sample(((3, 4), (3, 4), None), {"beta": 0.5, "reduction": "sum"})])
+def smooth_l1_loss(
+    prediction: Operand,
+    target: Operand,
+    weight: Operand | None = None,
+    *,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Expr:
+    """d²/(2·beta) for errors |d| < beta, else |d| - beta/2; |d| for beta = 0 (Girshick 2015).
 
-
-@op(register=True, samples=DENSE)
-def cross_entropy_dense(logits: Operand, labels: Operand, *, reduction: str = "mean") -> Expr:
-    """-Σ_k t_k · log softmax(x)_k, the labels t being one probability for each class.
-
-    logits and labels [n, classes, ...]. Raises ShapeError.
+    Raises ShapeError, GraphcError.
     """
-    before, after = _class_axes("cross_entropy", logits, labels, dense=True)
-    largest, log_total = _from_logits(logits, before, after)
-    (c,) = axes("c")
-    index = (*before, c, *after)
-    loss = Sum(labels[index] * (log_total - (logits[index] - largest)), over=c)
-    return reduce_loss(reduction, loss, (*before, *after))
+    not_negative("smooth_l1_loss", beta=beta)
+    index, (p, t) = same_elements("smooth_l1_loss", prediction, target)
+    loss = _huber(p - t, number(beta)) / number(beta) if beta else scalars.absolute(p - t)
+    return _weighted("smooth_l1_loss", reduction, loss, index, prediction, weight)
 
 
-@op(register=True, integer="labels", samples=[Sample(s.tensors, s.attributes, (0.1, 0.9)) for s in CLASSES])
-def categorical_cross_entropy(probabilities: Operand, labels: Operand, *, reduction: str = "mean") -> Expr:
-    """-log p[label], p limited to 1e-7 .. 1 - 1e-7.
+@op(register=True, samples=WEIGHTED)
+def log_cosh_loss(
+    prediction: Operand, target: Operand, weight: Operand | None = None, *, reduction: str = "mean"
+) -> Expr:
+    """log cosh(p - t), about d²/2 for small errors and |d| - log 2 for large ones. Raises ShapeError, GraphcError."""
+    index, (p, t) = same_elements("log_cosh_loss", prediction, target)
+    return _weighted("log_cosh_loss", reduction, scalars.log_cosh(p - t), index, prediction, weight)
 
-    probabilities [n, classes, ...], labels [n, ...] of an integer dtype. Raises ShapeError.
+
+# -------------------------------------------------------------------------------------------- likelihoods
+
+
+@op(
+    register=True,
+    samples=[
+        Sample(((3, 4), (3, 4)), {"reduction": "batchmean"}, (0.1, 0.9)),
+        Sample(((3, 4), (3, 4)), {"log_target": True}),
+        Sample(((2, 3, 2), (2, 3, 2)), {"reduction": "none"}, (0.1, 0.9)),
+    ],
+)
+def kl_div(prediction: Operand, target: Operand, *, reduction: str = "mean", log_target: bool = False) -> Expr:
+    """t · (log t - x), x being logarithms of probabilities; with `log_target` t is given as its logarithm too.
+
+    Nothing where t is 0. The divergence itself is reduction="batchmean": the sum over the number of samples.
+    Kullback, Leibler 1951. Raises ShapeError, GraphcError.
     """
-    before, after = _class_axes("categorical_cross_entropy", probabilities, labels, dense=False)
-    chosen = probabilities[(*before, labels[(*before, *after)], *after)]
-    return reduce_loss(reduction, -scalars.log(_limited(chosen)), (*before, *after))
+    index, (x, t) = same_elements("kl_div", prediction, target)
+    loss = scalars.exp(t) * (t - x) if log_target else Where(le(t, 0), 0, t * scalars.log(t)) - t * x
+    if reduction == "batchmean" and index:
+        return Sum(loss, over=index) / extent(index[0])
+    return reduced("kl_div", reduction, loss, index)
 
 
-@op(register=True, samples=[Sample(s.tensors, s.attributes, (0.1, 0.9)) for s in DENSE])
-def categorical_cross_entropy_dense(probabilities: Operand, labels: Operand, *, reduction: str = "mean") -> Expr:
-    """-Σ_k t_k · log p_k, p limited to 1e-7 .. 1 - 1e-7.
+@op(
+    register=True,
+    samples=[
+        *PAIRS,
+        Sample(((3, 4), (3, 4)), {"log_input": False}, (0.5, 2.0)),
+        Sample(((3, 4), (3, 4)), {"full": True}, (1.5, 3.0)),
+    ],
+)
+def poisson_nll_loss(
+    prediction: Operand,
+    target: Operand,
+    *,
+    log_input: bool = True,
+    full: bool = False,
+    eps: float = 1e-8,
+    reduction: str = "mean",
+) -> Expr:
+    """e^x - t·x, or x - t·log(x + eps) for rates x themselves; `full` adds Stirling's log t! where t > 1.
 
-    probabilities and labels [n, classes, ...]. Raises ShapeError.
+    Raises ShapeError, GraphcError.
     """
-    before, after = _class_axes("categorical_cross_entropy", probabilities, labels, dense=True)
-    (c,) = axes("c")
-    index = (*before, c, *after)
-    loss = Sum(-labels[index] * scalars.log(_limited(probabilities[index])), over=c)
-    return reduce_loss(reduction, loss, (*before, *after))
+    index, (x, t) = same_elements("poisson_nll_loss", prediction, target)
+    loss = scalars.exp(x) - t * x if log_input else x - t * scalars.log(x + number(eps))
+    if full:
+        stirling = t * scalars.log(t) - t + scalars.log(2 * sp.pi * t) / 2
+        loss = loss + Where(le(t, 1), 0, stirling)
+    return reduced("poisson_nll_loss", reduction, loss, index)
 
 
-def _limited(p: Expr) -> Expr:
-    return scalars.clip(p, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+@op(
+    register=True,
+    samples=[
+        Sample(((3, 4), (3, 4), (3, 4)), {}, (0.5, 2.0)),
+        Sample(((2, 3, 4), (2, 3, 4), (2, 3, 1)), {"full": True}, (0.5, 2.0)),
+    ],
+)
+def gaussian_nll_loss(
+    prediction: Operand,
+    target: Operand,
+    var: Operand,
+    *,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Expr:
+    """(log v + (x - t)² / v) / 2 with variances v, which broadcast, at least eps; `full` adds log(2π) / 2.
+
+    Nix, Weigend 1994. Raises ShapeError, GraphcError.
+    """
+    positive("gaussian_nll_loss", eps=eps)
+    index, (x, t) = same_elements("gaussian_nll_loss", prediction, target)
+    v = broadcast("gaussian_nll_loss", var, index, prediction.shape)
+    v = Where(lt(v, number(eps)), number(eps), v)
+    loss = (scalars.log(v) + scalars.square(x - t) / v) / 2 + (scalars.log(2 * sp.pi) / 2 if full else 0)
+    return reduced("gaussian_nll_loss", reduction, loss, index)
 
 
-# --------------------------------------------------------------------------------- penalties and metrics
+# ---------------------------------------------------------------------------------------------- penalties
 
 
 @op(register=True, samples=[Sample(((3, 4),)), Sample(((5,),))])
@@ -182,21 +193,3 @@ def l2_penalty(X: Operand) -> Expr:
     """Σ x²"""
     index = axes(" ".join(pointwise_names(X.rank)))
     return Sum(scalars.square(X[index]), over=index)
-
-
-@op(register=True, integer="labels", samples=[Sample(((5, 3), ("int", 3, (5,))))])
-def accuracy(scores: Operand, labels: Operand) -> Expr:
-    """The fraction of rows whose first largest score is the label's; a row with NaN counts as wrong.
-
-    scores [n, classes], labels [n] of an integer dtype. Raises ShapeError.
-    """
-    if scores.rank != 2:
-        raise ShapeError(f"accuracy: expected scores (batch, classes), got {scores.shape}")
-    if labels.shape != scores.shape[:1]:
-        raise ShapeError(f"accuracy: scores {scores.shape} need labels of shape {scores.shape[:1]}, got {labels.shape}")
-    n, j, k = axes("n j k")
-    largest = Max(scores[n, j], over=j)
-    # classes that are not the largest count as a number beyond all, so that the minimum is the first largest
-    beyond = extent_of(extent(j))
-    winner = Min(Where(le(largest, scores[n, k]), k, beyond), over=k)
-    return Sum(Where(eq(winner, labels[n]), 1, 0), over=n) / extent(n)

@@ -1,4 +1,4 @@
-"""Operators that move elements without computing: reshape, flatten, transpose."""
+"""Operators that move elements without computing: reshape, permute, flip, roll, repeat."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import Any
 from sympy.core.expr import Expr
 
 from graphc.errors import ShapeError
-from graphc.ops.formula import FloorDiv, Mod
+from graphc.ops.formula import FloorDiv, Mod, Where, lt, replace, size_of
 from graphc.ops.notation import Operand, axes, axis, pointwise_names
 from graphc.ops.operator import Sample, op
 from graphc.types import BATCH, Batch, Extent
 
+Axes = int | tuple[int, ...] | None
+"""One axis, several, or all."""
+
 
 @op(
     register=True,
+    either="X",
     samples=[
         Sample(((2, 3, 4),), {"shape": (2, 12)}),
         Sample(((2, 12),), {"shape": (2, 3, -1)}),
@@ -38,7 +42,7 @@ def reshape(X: Operand, *, shape: tuple[Extent, ...] = (-1,)) -> Expr:
     return X[tuple(index)]
 
 
-@op(register=True, samples=[Sample(((2, 3, 4),)), Sample(((2, 3, 2, 2),), {"start": 2})])
+@op(register=True, either="X", samples=[Sample(((2, 3, 4),)), Sample(((2, 3, 2, 2),), {"start": 2})])
 def flatten(X: Operand, *, start: int = 1) -> Expr:
     """The axes from `start` on as one: Y[n, i] = X[n, i // (H·W), (i // W) % H, i % W]. Raises ShapeError."""
     first = normal_axis("flatten", start, X.rank)
@@ -48,7 +52,7 @@ def flatten(X: Operand, *, start: int = 1) -> Expr:
     return body
 
 
-@op(register=True, samples=[Sample(((2, 3),)), Sample(((2, 3, 4),), {"order": (1, 2, 0)})])
+@op(register=True, either="X", samples=[Sample(((2, 3),)), Sample(((2, 3, 4),), {"order": (1, 2, 0)})])
 def permute(X: Operand, *, order: tuple[int, ...] | None = None) -> Expr:
     """Y[i_order[0], i_order[1], ...] = X[i_0, i_1, ...]; reverses all axes unless an order is given.
 
@@ -66,10 +70,117 @@ def permute(X: Operand, *, order: tuple[int, ...] | None = None) -> Expr:
     return X[tuple(index)]
 
 
+@op(register=True, either="X", samples=[Sample(((3, 4),)), Sample(((2, 3, 4),), {"axis": (0, -1)})])
+def flip(X: Operand, *, axis: Axes = None) -> Expr:
+    """Y[..., i, ...] = X[..., |X| - 1 - i, ...]: some axes, all by default, in reverse order. Raises ShapeError."""
+    turned = chosen_axes("flip", axis, X.rank)
+    index = pointwise_axes(X.shape)
+    return X.at(*[size_of(X.shape[k]) - 1 - i if k in turned else i for k, i in enumerate(index)])
+
+
+@op(
+    register=True,
+    either="X",
+    samples=[Sample(((5,),), {"shift": 2}), Sample(((2, 3, 4),), {"shift": (1, -1), "axis": (1, 2)})],
+)
+def roll(X: Operand, *, shift: int | tuple[int, ...] = 1, axis: int | tuple[int, ...] = -1) -> Expr:
+    """Y[..., i, ...] = X[..., (i - shift) mod |X|, ...]: what leaves one end of an axis comes in at the other.
+
+    Raises ShapeError for the batch axis, and unless there is one shift for each axis.
+    """
+    shifts, turned = ((v,) if isinstance(v, int) else tuple(v) for v in (shift, axis))
+    if len(shifts) != len(turned):
+        raise ShapeError(f"roll: {len(shifts)} shifts for {len(turned)} axes", hint="give one shift for each axis")
+    index = pointwise_axes(X.shape)
+    body: Expr = X.at(*index)
+    for distance, a in zip(shifts, chosen_axes("roll", turned, X.rank), strict=True):
+        length = X.shape[a]
+        if isinstance(length, Batch):
+            raise ShapeError(f"roll: axis {a} of {X.shape} is the batch", hint="roll the array that is fed")
+        distance, i = distance % length, index[a]
+        if distance:
+            wrapped, moved = replace(body, {i: i - distance + length}), replace(body, {i: i - distance})
+            body = Where(lt(i, distance), wrapped, moved)
+    return body
+
+
+@op(
+    register=True,
+    either="X",
+    samples=[Sample(((3,),), {"repeats": 2}), Sample(((2, 3),), {"repeats": (2, 1, 3)})],
+)
+def tile(X: Operand, *, repeats: int | tuple[int, ...] = 1) -> Expr:
+    """Y[i, j, ...] = X[i mod |X|, ...]: X again and again along its axes; more repeats than axes add axes in front.
+
+    Raises ShapeError for the batch axis and for repeats below 1.
+    """
+    counts = (repeats,) if isinstance(repeats, int) else repeats
+    counts = (1,) * (X.rank - len(counts)) + counts
+    index: list[Any] = []
+    shape = (*(1,) * (len(counts) - X.rank), *X.shape)
+    for k, (name, extent, count) in enumerate(zip(_names(shape), shape, counts, strict=True)):
+        i = axis(name, _times("tile", X, k - len(counts), extent, count))
+        index.append(i if count == 1 else Mod(i, extent))
+    return X.at(*index[len(counts) - X.rank :])
+
+
+def _times(operator: str, X: Operand, k: int, extent: Extent, count: int) -> Extent:
+    """An extent so many times as long. Raises ShapeError."""
+    if not isinstance(count, int) or count < 1:
+        raise ShapeError(f"{operator}: repeats must be positive, got {count}")
+    if isinstance(extent, Batch) and count != 1:
+        raise ShapeError(f"{operator}: axis {k} of {X.shape} is the batch", hint="repeat the array that is fed")
+    return extent if isinstance(extent, Batch) else extent * count
+
+
+@op(register=True, either="X", samples=[Sample(((3,),), {"repeats": 2}), Sample(((2, 3),), {"repeats": 3, "axis": 0})])
+def repeat_interleave(X: Operand, *, repeats: int = 1, axis: int = -1) -> Expr:
+    """Y[..., i, ...] = X[..., i // repeats, ...]: every element several times. Raises ShapeError for the batch axis."""
+    position = normal_axis("repeat_interleave", axis, X.rank)
+    longer = _times("repeat_interleave", X, position, X.shape[position], repeats)
+    index = pointwise_axes((*X.shape[:position], longer, *X.shape[position + 1 :]))
+    i = index[position]
+    return X.at(*index[:position], FloorDiv(i, repeats) if repeats > 1 else i, *index[position + 1 :])
+
+
+@op(register=True, either="X", samples=[Sample(((3, 1),), {"shape": (2, 3, 4)}), Sample(((3,),), {"shape": (2, -1)})])
+def broadcast_to(X: Operand, *, shape: tuple[Extent, ...] = ()) -> Expr:
+    """X repeated along axes of extent 1 and along new axes in front, as in arithmetic; -1 keeps an extent.
+
+    Raises ShapeError where an extent that is not 1 would have to change.
+    """
+    first = len(shape) - X.rank
+    own = (*[1] * first, *X.shape)
+    wanted = tuple(e if w == -1 else w for w, e in zip(shape, own, strict=True)) if first >= 0 else ()
+    if first < 0 or any(e not in (1, w) for w, e in zip(wanted, own, strict=True)):
+        raise ShapeError(
+            f"broadcast_to: {X.shape} cannot become {shape}",
+            hint="axes are matched from the right, and only those of extent 1 can be repeated",
+        )
+    index = pointwise_axes(wanted)[first:]
+    return X.at(*[i if e == w else 0 for i, e, w in zip(index, X.shape, wanted[first:], strict=True)])
+
+
+def pointwise_axes(shape: tuple[Extent, ...]) -> tuple[Any, ...]:
+    """One axis of the result for each extent."""
+    return tuple(axis(name, e) for name, e in zip(_names(shape), shape, strict=True))
+
+
+def chosen_axes(operator: str, over: Axes, rank: int) -> tuple[int, ...]:
+    """Some axes counted from the front, all of them for None. Raises ShapeError for none such, or one twice."""
+    wanted = range(rank) if over is None else over if isinstance(over, tuple) else (over,)
+    found = tuple(normal_axis(operator, a, rank) for a in wanted)
+    twice = [a for a in found if found.count(a) > 1]
+    if twice:
+        raise ShapeError(f"{operator}: axis {twice[0]} is named twice in {over}", hint="name each axis once")
+    return found
+
+
 def normal_axis(operator: str, position: int, rank: int) -> int:
     """An axis counted from the front. Raises ShapeError if there is no such axis."""
     if not isinstance(position, int) or not -rank <= position < rank:
-        raise ShapeError(f"{operator}: axis {position} does not exist in a tensor with {rank} axes")
+        hint = f"use {-rank} to {rank - 1}" if rank else "a scalar has no axes"
+        raise ShapeError(f"{operator}: axis {position} does not exist in a tensor with {rank} axes", hint=hint)
     return position % rank
 
 

@@ -111,6 +111,10 @@ class Operand:
                 trace.bind(i, self.shape[position], self.name)
         return Read(tensor_symbol(self.name), *index)
 
+    def at(self, *index: Any) -> Read:
+        """The element at an index whose axes need not be as long as the tensor's."""
+        return Read(tensor_symbol(self.name), *index)
+
     def _pointwise(self) -> tuple[Any, ...]:
         """Axes of the broadcast shape of all operands; a unit extent is read at 0."""
         trace = _current()
@@ -171,6 +175,11 @@ def _reduce(kind: str, body: Any, over: Any, where: Any) -> Reduce:
 def Sum(body: Any, *, over: Any, where: Any = ()) -> Reduce:
     """Σ_{over | where} body"""
     return _reduce("sum", body, over, where)
+
+
+def Product(body: Any, *, over: Any, where: Any = ()) -> Reduce:
+    """Π_{over | where} body; its derivative is the product of the other factors."""
+    return _reduce("prod", body, over, where)
 
 
 def Max(body: Any, *, over: Any, where: Any = ()) -> Reduce:

@@ -31,7 +31,6 @@ from graphc.ops.formula import (
     formula,
     free_symbols,
     tensor_symbol,
-    value_reads,
 )
 from graphc.ops.notation import Operand, Trace, tracing
 from graphc.types import DType, TensorType
@@ -197,7 +196,8 @@ class Operator:
                 f"{self.name} has no option {', '.join(sorted(unknown))}; it has {', '.join(self.attributes) or 'none'}"
             )
         if len(types) != len(self.tensors):
-            return self.form((True,) * len(types)).define(types, attributes)
+            left_out = self.tensors[len(types) :] if self.optional.issuperset(self.tensors[len(types) :]) else ()
+            return self.form((True,) * len(types) + (False,) * len(left_out)).define(types, attributes)
         return self._defined(types, tuple(sorted((self.attributes | given).items())))
 
     def _define(self, types: tuple[TensorType, ...], attributes: tuple[tuple[str, Any], ...]) -> Definition:
@@ -211,26 +211,29 @@ class Operator:
             statements = _flatten(trace, body, dtype, set(self.tensors))
         finally:
             tracing.reset(token)
-        if self.result is not None:
+        result = dict(attributes).get("dtype", self.result)
+        if result is not None:
             last = statements[-1]
-            statements = (*statements[:-1], replace(last, type=TensorType(last.type.shape, self.result)))
+            statements = (*statements[:-1], replace(last, type=TensorType(last.type.shape, result)))
         return Definition(self.name, statements)
 
     def _dtype(self, types: tuple[TensorType, ...]) -> DType:
         """The element type of the statements. Raises DTypeError for operands of a wrong or of several types."""
         computed: dict[DType, None] = {}
+        beside = any(name not in self.integer and name not in self.either for name in self.tensors)
         for name, type in zip(self.tensors, types, strict=True):
             if name not in self.either and (name in self.integer) == type.dtype.is_float:
                 wanted = "an integer" if name in self.integer else "a floating-point"
                 raise DTypeError(f"{self.name}: {name} must have {wanted} dtype, got {type.dtype.value}")
-            if name not in self.integer:
+            if name not in self.integer and (type.dtype.is_float or name not in self.either or not beside):
                 computed[type.dtype] = None
         if len(computed) > 1:
             raise DTypeError(
                 f"{self.name}: operands mix {' and '.join(sorted(d.value for d in computed))}",
                 hint="declare all inputs and parameters with one dtype",
             )
-        return next(iter(computed), DType.FLOAT32)
+        masks = (t.dtype for t in types if t.dtype.is_float)
+        return next(iter(computed), next(masks, DType.FLOAT32))
 
 
 def _flatten(trace: Trace, body: Expr, dtype: DType, taken: set[str]) -> tuple[Statement, ...]:
@@ -257,10 +260,10 @@ def _flatten(trace: Trace, body: Expr, dtype: DType, taken: set[str]) -> tuple[S
 
     def flat(e: Expr) -> Expr:
         if isinstance(e, Reduce):
-            inner, over = flat(e.body), e.over
+            inner, over, conditions = flat(e.body), e.over, tuple(map(flat, e.conditions))
             bound = {a.symbol for a in over}
-            free = tuple(a for a in result_axes(inner, *e.conditions) if a.symbol not in bound)
-            f = formula(free, inner, e.kind, over, e.conditions)
+            free = tuple(a for a in result_axes(inner, *conditions) if a.symbol not in bound)
+            f = formula(free, inner, e.kind, over, conditions)
             key = (canonical(f), f.operands)
             if key not in shared:
                 shared[key] = emit(f, name_for(e.kind))
@@ -272,7 +275,7 @@ def _flatten(trace: Trace, body: Expr, dtype: DType, taken: set[str]) -> tuple[S
     bound = {a.symbol for r in sp.preorder_traversal(body) if isinstance(r, Reduce) for a in r.over}
     axes = tuple(Axis(s, trace.extent(s)) for s in trace.axes if s not in bound)
     if isinstance(body, Reduce):
-        emit(formula(axes, flat(body.body), body.kind, body.over, body.conditions), trace.operator)
+        emit(formula(axes, flat(body.body), body.kind, body.over, map(flat, body.conditions)), trace.operator)
     else:
         emit(formula(axes, flat(body)), trace.operator)
     return tuple(statements)
@@ -304,7 +307,8 @@ def op(
 
     Positional parameters are tensors, those with the default None may be left out, `*X` takes any number; keyword-only
     parameters are options (hashable, with defaults). `integer` names the tensors that hold indices or labels, `either`
-    those that may be of any dtype, which is then that of the result unless `result` gives another; `samples` are small
+    those that may be of any dtype, which is then that of the result unless `result` or an option named dtype gives
+    another; beside operands that must be floating-point, their integers are read as numbers. `samples` are small
     applications for the tests, with None for operands that are left out.
     """
 
@@ -316,8 +320,3 @@ def op(
         return operator
 
     return declare(function) if function is not None else declare
-
-
-def differentiable(f: Formula, types: dict[str, TensorType]) -> tuple[str, ...]:
-    """The operands of a formula in whose values it can be differentiated."""
-    return tuple(dict.fromkeys(r.name for r in value_reads(f.body) if types[r.name].dtype.is_float))

@@ -26,9 +26,9 @@ from sympy.polys.fields import FracElement, field
 from sympy.polys.polyfuncs import interpolate
 
 from graphc.errors import DerivativeError, GraphcError
-from graphc.ops.formula import Cond, Where, lt, replace, walk, where
+from graphc.ops.formula import Cond, Where, eq, lt, replace, walk, where
 
-exp, log, erf, sin, cos, sqrt = sp.exp, sp.log, sp.erf, sp.sin, sp.cos, sp.sqrt
+exp, log, erf, sin, cos, atan, sqrt = sp.exp, sp.log, sp.erf, sp.sin, sp.cos, sp.atan, sp.sqrt
 
 
 class ScalarFunction(sp.Function):  # type: ignore[misc]
@@ -37,6 +37,7 @@ class ScalarFunction(sp.Function):  # type: ignore[misc]
     is_real = True
     formula: Expr
     variables: tuple[sp.Symbol, ...]
+    constant: bool = False
 
     @classmethod
     def eval(cls, *args: Expr) -> Expr | None:
@@ -52,6 +53,8 @@ class ScalarFunction(sp.Function):  # type: ignore[misc]
 
     def fdiff(self, argindex: int = 1) -> Expr:
         """∂f/∂x_argindex as an expression in the arguments and in the function's own value."""
+        if self.constant:
+            return sp.S.Zero
         derivative = derivative_of(self.func, argindex)
         return replace(derivative, {OUTPUT: self, **dict(zip(self.variables, self.args, strict=True))})
 
@@ -67,11 +70,12 @@ DECLARED: dict[str, type[ScalarFunction]] = {}
 """Every declared function by name."""
 
 
-def scalar_function(name: str, formula: Callable[..., Any]) -> Any:
+def scalar_function(name: str, formula: Callable[..., Any], *, constant: bool = False) -> Any:
     """Declare f(x, ...) by its formula: `bump = scalar_function("bump", lambda x: exp(-x**2))`.
 
     Returns the class of its nodes, called like a function. The name must be new. Raises GraphcError.
     Composites of the functions below need no declaration: the chain rule goes through them.
+    A `constant` function counts as a constant when it is differentiated, whatever its formula says.
     """
     if name in DECLARED:
         raise GraphcError(f"scalar function {name} is declared already", hint="choose another name")
@@ -79,6 +83,7 @@ def scalar_function(name: str, formula: Callable[..., Any]) -> Any:
     members = {
         "formula": sp.sympify(formula(*variables)),
         "variables": variables,
+        "constant": constant,
         "nargs": len(variables),
         "__module__": formula.__module__,
         "__doc__": formula.__doc__ or f"The scalar function {name}.",
@@ -94,13 +99,24 @@ tanh = scalar_function("tanh", lambda x: (1 - exp(-2 * x)) / (1 + exp(-2 * x)))
 expm1 = scalar_function("expm1", lambda x: exp(x) - 1)
 log1p = scalar_function("log1p", lambda x: log(1 + x))
 softplus = scalar_function("softplus", lambda x: log(1 + exp(x)))
+erfc = scalar_function("erfc", lambda x: 1 - erf(x))
+normal_cdf = scalar_function("normal_cdf", lambda x: (1 + erf(x / sqrt(2))) / 2)
+floor = scalar_function("floor", lambda x: sp.floor(x), constant=True)
+rint = scalar_function(
+    "rint", lambda x: Where(eq(x - floor(x), sp.S.Half), 2 * floor(x / 2 + sp.S.Half), floor(x + sp.S.Half)),
+    constant=True,
+)  # fmt: skip
 
 # The last branch is taken where a = b, and then halves the derivative between both; and where one is NaN.
 maximum = scalar_function("maximum", lambda a, b: Where(lt(b, a), a, Where(lt(a, b), b, (a + b) / 2)))
 minimum = scalar_function("minimum", lambda a, b: Where(lt(a, b), a, Where(lt(b, a), b, (a + b) / 2)))
 
-NATIVE = frozenset({"exp", "log", "erf", "sin", "cos", "maximum", "minimum", *DECLARED})
+NATIVE = frozenset({"exp", "log", "erf", "sin", "cos", "atan", *DECLARED})
 """The functions that later stages know by name; all others are expanded by their formula."""
+
+stop_gradient = scalar_function("stop_gradient", lambda x: x, constant=True)
+softsign = scalar_function("softsign", lambda x: Where(lt(x, 0), x / (1 - x), x / (1 + x)))
+log_cosh = scalar_function("log_cosh", lambda x: log((exp(x) + exp(-x)) / 2))
 
 
 def log_sigmoid(x: Any) -> Expr:
@@ -156,7 +172,7 @@ def derivative_of(function: Any, argindex: int = 1) -> Expr:
     """
     f, x = function.formula, function.variables[argindex - 1]
     raw = differentiate(f, x)
-    found = raw
+    found = _over_one_denominator(raw)
     if f.has(sp.exp) and len(function.variables) == 1:
         found = _in_output(f, x) or _among_declared(raw, x) or _stable(raw)
         _verify(function, raw, found)
@@ -180,6 +196,13 @@ def differentiate(e: Expr, x: sp.Symbol) -> Expr:
     back = {v: k for k, v in branches.items()}
     terms = [sp.diff(smooth, x)] + [sp.diff(smooth, v) * differentiate(w, x) for w, v in branches.items()]
     return replace(sp.Add(*terms), back)
+
+
+def _over_one_denominator(e: Expr) -> Expr:
+    """A rational function without the differences that cancel where it is small, branch by branch."""
+    if isinstance(e, Where):
+        return where(e.args[0], *map(_over_one_denominator, e.args[1:]))
+    return sp.factor(e) if e.is_rational_function() and not e.is_polynomial() else e
 
 
 def _rational(e: Expr, x: sp.Symbol) -> tuple[FracElement, sp.Rational] | None:

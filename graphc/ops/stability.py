@@ -15,7 +15,7 @@ import sympy as sp
 from sympy.core.expr import Expr
 
 from graphc.ops.formula import Read
-from graphc.ops.scalars import absolute, expm1, log1p, maximum, minimum, sigmoid, sign, softplus, tanh
+from graphc.ops.scalars import absolute, erfc, expm1, log1p, maximum, minimum, sigmoid, sign, softplus, tanh
 
 exp, log = sp.exp, sp.log
 
@@ -278,6 +278,14 @@ def _complement_of_sigmoid(e: Expr) -> Expr | None:
     return None if u is None else sigmoid(-u)
 
 
+def _complement_of_erf(e: Expr) -> Expr | None:
+    for a in e.args if isinstance(e, sp.Add) and any(_is(b, 1) for b in e.args) else ():
+        coefficient, rest = _term(a)
+        if isinstance(rest, sp.erf) and abs(coefficient) == 1:
+            return e - 1 - a + erfc(-coefficient * rest.args[0])
+    return None
+
+
 def _exp_minus_one(e: Expr) -> Expr | None:
     if not isinstance(e, sp.Add):
         return None
@@ -370,11 +378,7 @@ def _softplus_difference(e: Expr) -> Expr | None:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(
-        "own nodes",
-        "|u|, sign, tanh, cosh, sinh, Max, Min of sympy in functions of this language",
-        _sympy_node,
-    ),
+    Rule("own nodes", "|u|, sign, tanh, cosh, sinh, Max, Min of sympy in functions of this language", _sympy_node),
     Rule("hyperbolic tangent", "(eᵃ - eᵇ) / (eᵃ + eᵇ) = tanh((a - b) / 2)", _tanh_quotient),
     Rule("two-way softmax", "eᵃ / (eᵃ + eᵇ) = sigmoid(a - b)", _exp_over_two_exps),
     Rule("sigmoid", "1 / (1 + exp(u)) = sigmoid(-u)", _reciprocal_of_one_plus_exp),
@@ -382,6 +386,7 @@ RULES: tuple[Rule, ...] = (
     Rule("quotient of sigmoids", "sigmoid(-u) / sigmoid(u) = exp(-u)", _sigmoid_quotient),
     Rule("hyperbolic tangent of half", "expm1(u) · sigmoid(-u) = tanh(u / 2)", _expm1_times_sigmoid),
     Rule("complement of sigmoid", "1 - sigmoid(u) = sigmoid(-u)", _complement_of_sigmoid),
+    Rule("complement of erf", "1 + erf(u) = erfc(-u)", _complement_of_erf),
     Rule("log of a product", "log(a · exp(u) · sigmoid(v)) = log(a) + u - softplus(-v)", _log_of_product),
     Rule("log of exponentials", "log(exp(a) + exp(b)) = a + softplus(b - a)", _log_of_exponentials),
     Rule("log1p", "log(1 + u) = log1p(u)", _log_one_plus),

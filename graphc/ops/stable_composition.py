@@ -26,7 +26,7 @@ from graphc.ops.formula import (
 )
 from graphc.ops.stability import stabilise
 
-EXPONENTIALS = frozenset({"exp", "expm1", "sigmoid", "tanh", "erf"})
+EXPONENTIALS = frozenset({"exp", "expm1", "sigmoid", "tanh", "erf", "erfc", "normal_cdf"})
 """Functions that saturate: their values reach 0, 1 or infinity long before their arguments do."""
 
 LOGARITHMS = frozenset({"log", "log1p"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -11,11 +12,14 @@ from sympy.core.expr import Expr
 
 from graphc.ops.formula import (
     Axis,
+    Cond,
     FloorDiv,
     Formula,
     Mod,
     Read,
+    Where,
     affine,
+    all_reads,
     formula,
     free_symbols,
     index_symbol,
@@ -157,49 +161,125 @@ def divisibilities(f: Formula) -> tuple[Divisibility, ...] | None:
 Interval = tuple[int, int]
 
 
+Ranges = dict[Expr, Interval]
+"""The smallest and largest value of each axis symbol."""
+
+
 @lru_cache(maxsize=16384)
-def reach(f: Formula) -> tuple[tuple[str, tuple[Interval | None, ...]], ...]:
+def reach(f: Formula, cut: frozenset[str] = frozenset()) -> tuple[tuple[str, tuple[Interval | None, ...]], ...]:
     """For every read, the smallest and largest index that it takes on each axis of its tensor.
 
     An axis that follows the batch is reported as (0, 0) plus its offset: it is compared with extent 1. None where
-    the index depends on data.
+    the index depends on data. Where loops are `cut` at the thresholds of conditions on an axis, a read under such a
+    condition reaches only so far.
     """
-    extents = {a.symbol: a.extent for a in (*f.axes, *f.over) if isinstance(a.extent, int)}
-    batched = {a.symbol for a in (*f.axes, *f.over) if not isinstance(a.extent, int)}
+    everything = (*f.axes, *f.over)
+    whole: Ranges = {a.symbol: (0, a.extent - 1 if isinstance(a.extent, int) else 0) for a in everything}
+    found: dict[Read, tuple[Interval | None, ...]] = {}
+    for read, ranges in (*_placed(f.body, whole, cut), *((r, whole) for c in f.conditions for r in all_reads(c))):
+        here = tuple(_rounded(i, ranges) for i in read.index)
+        found[read] = _union(found.get(read, here), here)
+    nowhere: tuple[Interval | None, ...]
+    result = []
+    for r in reads(f):
+        nowhere = tuple((0, 0) for _ in r.index)
+        result.append((r.name, found.get(r, nowhere)))
+    return tuple(result)
 
-    def interval(e: Expr) -> tuple[sp.Rational, sp.Rational] | None:
-        if isinstance(e, (FloorDiv, Mod)):
-            inner, divisor = interval(e.args[0]), e.args[1]
+
+def _placed(e: Expr, ranges: Ranges, cut: frozenset[str]) -> Iterator[tuple[Read, Ranges]]:
+    """Every read of an expression with the ranges of the axes where it stands; none where it never does."""
+    if isinstance(e, Where) and cut:
+        condition, a, b = e.args
+        yield from ((r, ranges) for r in all_reads(condition))
+        for branch, inside in ((a, _where(condition, ranges, cut, True)), (b, _where(condition, ranges, cut, False))):
+            if all(low <= high for low, high in inside.values()):
+                yield from _placed(branch, inside, cut)
+        return
+    if isinstance(e, Read) or not cut:
+        yield from ((r, ranges) for r in all_reads(e))
+        return
+    for a in e.args:
+        yield from _placed(a, ranges, cut)
+
+
+def _where(condition: Expr, ranges: Ranges, cut: frozenset[str], holds: bool) -> Ranges:
+    """The ranges where a condition holds or fails; unchanged unless it compares one axis that is cut with a number."""
+    for symbol, threshold, below in threshold_of(condition, cut):
+        low, high = ranges[symbol]
+        inside = (low, min(high, threshold - 1)) if below == holds else (max(low, threshold), high)
+        return ranges | {symbol: inside}
+    return ranges
+
+
+def threshold_of(condition: Expr, axes: Container[str]) -> Iterator[tuple[Expr, int, bool]]:
+    """(axis, t, True) for a condition that says axis < t, (axis, t, False) for axis >= t."""
+    match condition.kind:
+        case "lt":
+            margin = condition.args[2] - condition.args[1] - 1
+        case "le":
+            margin = condition.args[2] - condition.args[1]
+        case "ge":
+            margin = condition.args[1]
+        case _:
+            return
+    form = affine(margin)
+    if form is None or len(form[0]) != 1 or not form[1].is_Integer:
+        return
+    ((symbol, k),) = form[0].items()
+    if symbol.name in axes and abs(k) == 1:
+        yield symbol, int(form[1]) + 1 if k < 0 else -int(form[1]), k < 0
+
+
+def thresholds(f: Formula) -> dict[str, frozenset[int]]:
+    """Where conditions on single axes of the result change, for each axis that has such conditions."""
+    names = {a.name for a in f.axes if isinstance(a.extent, int)}
+    found: dict[str, set[int]] = {}
+    for node in walk(f.body):
+        if isinstance(node, Cond):
+            for symbol, t, _ in threshold_of(node, names):
+                found.setdefault(str(symbol.name), set()).add(t)
+    return {name: frozenset(ts) for name, ts in found.items()}
+
+
+def _union(a: tuple[Interval | None, ...], b: tuple[Interval | None, ...]) -> tuple[Interval | None, ...]:
+    """The intervals that cover both."""
+    return tuple(
+        None if x is None or y is None else (min(x[0], y[0]), max(x[1], y[1])) for x, y in zip(a, b, strict=True)
+    )
+
+
+def _rounded(e: Expr, ranges: Ranges) -> Interval | None:
+    found = _interval(e, ranges)
+    return None if found is None else (int(sp.ceiling(found[0])), int(sp.floor(found[1])))
+
+
+def _interval(e: Expr, ranges: Ranges) -> tuple[sp.Rational, sp.Rational] | None:
+    """The smallest and largest value of an index."""
+    if isinstance(e, (FloorDiv, Mod)):
+        inner, divisor = _interval(e.args[0], ranges), e.args[1]
+        if inner is None:
+            return None
+        if isinstance(e, FloorDiv):
+            return inner[0] // divisor, inner[1] // divisor
+        same = inner[0] // divisor == inner[1] // divisor
+        return (inner[0] % divisor, inner[1] % divisor) if same else (sp.S.Zero, divisor - 1)
+    low = high = sp.S.Zero
+    for term, k in e.as_coefficients_dict().items():
+        if term is sp.S.One:
+            a = b = sp.S.One
+        elif term in ranges:
+            a, b = map(sp.Integer, ranges[term])
+        elif isinstance(term, (FloorDiv, Mod)):
+            inner = _interval(term, ranges)
             if inner is None:
                 return None
-            if isinstance(e, FloorDiv):
-                return inner[0] // divisor, inner[1] // divisor
-            same = inner[0] // divisor == inner[1] // divisor
-            return (inner[0] % divisor, inner[1] % divisor) if same else (sp.S.Zero, divisor - 1)
-        low = high = sp.S.Zero
-        for term, k in e.as_coefficients_dict().items():
-            if term is sp.S.One:
-                a = b = sp.S.One
-            elif term in batched:
-                a = b = sp.S.Zero
-            elif term in extents:
-                a, b = sp.S.Zero, sp.Integer(extents[term] - 1)
-            elif isinstance(term, (FloorDiv, Mod)):
-                inner = interval(term)
-                if inner is None:
-                    return None
-                a, b = inner
-            else:
-                return None
-            low += min(k * a, k * b)
-            high += max(k * a, k * b)
-        return low, high
-
-    def rounded(e: Expr) -> Interval | None:
-        found = interval(e)
-        return None if found is None else (int(sp.ceiling(found[0])), int(sp.floor(found[1])))
-
-    return tuple((r.name, tuple(rounded(i) for i in r.index)) for r in reads(f))
+            a, b = inner
+        else:
+            return None
+        low += min(k * a, k * b)
+        high += max(k * a, k * b)
+    return low, high
 
 
 def partial_sum(f: Formula, part: str, parts: int) -> tuple[Formula, Formula]:
@@ -216,10 +296,39 @@ def partial_sum(f: Formula, part: str, parts: int) -> tuple[Formula, Formula]:
 
 
 @lru_cache(maxsize=16384)
-def gather_limits(f: Formula) -> tuple[tuple[str, str, int], ...]:
-    """(integer operand, tensor, axis) for every read of a tensor at an index that is itself read."""
-    found = []
-    for r in reads(f):
-        for axis, index in enumerate(r.index):
-            found += [(inner.name, r.name, axis) for inner in [index] if isinstance(inner, Read)]
-    return tuple(dict.fromkeys(found))
+def gather_limits(f: Formula) -> tuple[tuple[str, str, int, frozenset[int]], ...]:
+    """(integer operand, tensor, axis, marks) for every read of a tensor at an index that is itself read.
+
+    Marks are numbers that the index may be although the tensor has no such element: `Where(index == mark, a, b)` does
+    not use what b reads there.
+    """
+    found: dict[tuple[str, str, int], frozenset[int]] = {}
+
+    def visit(e: Expr, marks: dict[Expr, frozenset[int]]) -> None:
+        if not any(isinstance(index, Read) for r in all_reads(e) for index in r.index):
+            return
+        if isinstance(e, Read):
+            for axis, index in enumerate(e.index):
+                if isinstance(index, Read):
+                    key, allowed = (index.name, e.name, axis), marks.get(index, frozenset())
+                    found[key] = found.get(key, allowed) & allowed
+        if isinstance(e, Where) and (marked := _marked(e.args[0])):
+            index, mark = marked
+            visit(e.args[0], marks)
+            visit(e.args[1], marks)
+            visit(e.args[2], marks | {index: marks.get(index, frozenset()) | {mark}})
+            return
+        for a in e.args:
+            visit(a, marks)
+
+    for e in (f.body, *f.conditions):
+        visit(e, {})
+    return tuple((*key, marks) for key, marks in found.items())
+
+
+def _marked(condition: Cond) -> tuple[Read, int] | None:
+    """(read, number) of the condition read == number."""
+    if condition.kind != "eq":
+        return None
+    a, b = sorted(condition.args[1:], key=lambda e: not isinstance(e, Read))
+    return (a, int(b)) if isinstance(a, Read) and b.is_Integer else None

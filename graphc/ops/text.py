@@ -19,6 +19,9 @@ class _Printer(StrPrinter):  # type: ignore[misc]
 
     _print_Table = _print_Read
 
+    def _print_Random(self, e: Any) -> str:
+        return f"random({', '.join(map(self._print, e.args))})"
+
     def _print_Where(self, e: Any) -> str:
         return f"({self._print(e.args[0])} ? {self._print(e.args[1])} : {self._print(e.args[2])})"
 

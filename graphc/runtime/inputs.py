@@ -22,12 +22,15 @@ class Signature:
     def __init__(self, graph: Graph) -> None:
         self.inputs = {v.name: v for v in graph.inputs}
         self.limits: dict[str, int] = {}
+        self.marks: dict[str, frozenset[int]] = {}
+        """Numbers beyond the limits that are allowed: what is read there is not used."""
         for node in graph.nodes:
             operands = dict(zip(node.formula.operands, node.inputs, strict=True))
-            for operand, indexed, axis in gather_limits(node.formula):
+            for operand, indexed, axis, marks in gather_limits(node.formula):
                 value, extent = operands[operand], operands[indexed].type.shape[axis]
                 if value.name in self.inputs and isinstance(extent, int):
                     self.limits[value.name] = min(extent, self.limits.get(value.name, extent))
+                    self.marks[value.name] = marks & self.marks.get(value.name, marks)
 
         self._known: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...] | None = None
         self._ranges: tuple[tuple[str, int, int, Callable[[int, int, int], int]], ...] = ()
@@ -115,6 +118,8 @@ class Signature:
     def _check_ranges(self, arrays: Mapping[str, Array]) -> None:
         for name, limit in self.limits.items():
             array = arrays[name]
+            for mark in self.marks[name]:
+                array = np.where(array == mark, 0, array)
             low, high = int(array.min()), int(array.max())
             if low < 0 or high >= limit:
                 bad = low if low < 0 else high
@@ -122,8 +127,14 @@ class Signature:
                 place = ", ".join(map(str, where))
                 raise InputError(
                     f"input {name} is {bad} at [{place}], expected 0..{limit - 1}",
-                    hint="labels count from 0" if bad == limit else "",
+                    hint=_advice(bad, limit),
                 )
+
+
+def _advice(bad: int, limit: int) -> str:
+    if bad == limit:
+        return "labels count from 0"
+    return f"losses leave such labels out with ignore_index={bad}" if bad < 0 else ""
 
 
 def converted(value: Value, given: Any) -> Array:

@@ -22,6 +22,7 @@ from graphc.ops.formula import Axis, Formula
 from graphc.ops.separable import Separable, separable
 from graphc.ops.structure import Access, accesses, partial_sum, product
 from graphc.schedule.program import Chain, Kernel, Layout, Memory, Stage, Walk
+from graphc.schedule.recurrence import in_a_step, within_a_step
 from graphc.target import Target
 from graphc.types import Batch, DType, Extent, TensorType
 
@@ -77,6 +78,8 @@ def _links(kernel: Kernel, kernels: Sequence[Kernel], lasting: frozenset[str]) -
     form = product(first)
     if form is None or len(form.factors) != 2 or separable(first) or len(kernel.stages) != 1 or kernel.split:
         return None
+    if kernel.chain is not None:
+        return None
     reads = accesses(first)
     if len(reads) != 2 or any(None in access.bare for access in reads):
         return None
@@ -107,7 +110,7 @@ def _makes_tiles(kernel: Kernel) -> bool:
 
 def _reads_tiles(kernel: Kernel, name: str) -> bool:
     """Whether a kernel begins with a transform of a value, tile by tile."""
-    form = separable(kernel.stages[0].formula)
+    form = separable(kernel.stages[0].formula) if kernel.chain is None else None
     later = {o for s in kernel.stages[1:] for o in s.formula.operands}
     return form is not None and form.operand == name and bool(form.tiled) and name not in later
 
@@ -241,6 +244,8 @@ def inside(kernel: Kernel) -> Kernel:
     Samples count as one where there are other rows for tiles: a block can have fewer samples than it has room for.
     """
     assert kernel.chain is not None
+    if kernel.stepwise:
+        return in_a_step(kernel)
     (stage,), (memory,) = kernel.stages, kernel.writes
     blocks = {w.axis: w.block for w in kernel.chain.walks}
     part = kernel.axes[0].name if kernel.chain.parts else None
@@ -259,7 +264,7 @@ def inside(kernel: Kernel) -> Kernel:
 def run_of(kernel: Kernel) -> int:
     """How many terms the product of a chain sums at a time, 0 for all of them."""
     over = kernel.stages[0].formula.over
-    if kernel.chain is None or kernel.chain.parts or len(over) != 1:
+    if kernel.chain is None or kernel.stepwise or kernel.chain.parts or len(over) != 1:
         return 0
     length = over[0].extent
     return run_length(length) if isinstance(length, int) and length > RUN else 0
@@ -268,13 +273,14 @@ def run_of(kernel: Kernel) -> int:
 # --------------------------------------------------------------------------------------------------- memory
 
 
-def scratch(kernel: Kernel, name: str, value: Value, lane: int, target: Target) -> Memory:
+def scratch(kernel: Kernel, name: str, value: Value, lane: int | None, target: Target) -> Memory:
     """The memory of one block of what a kernel of a chain passes on: planes outermost, lanes innermost.
 
     Planes that lie a multiple of a kilobyte apart would share few sets of the first cache: each row of tiles is then
     one tile longer.
     """
     assert kernel.chain is not None
+    lane = -1 if lane is None else lane
     walked, walks = dict(kernel.walked), {w.axis: w for w in kernel.chain.walks}
     local = tuple(
         walks[walked[a.name]].block if a.name in walked else _size(a.extent) for a in kernel.axes
@@ -303,17 +309,18 @@ def _plane_axes(kernel: Kernel) -> tuple[int, ...]:
 
 
 def internal(kernels: Sequence[Kernel]) -> dict[str, Kernel]:
-    """Memory name -> the kernel of a chain that writes it for a later kernel of the same chain."""
-    readers: dict[str, set[Chain | None]] = {}
+    """Memory name -> the kernel of a chain that writes it for later kernels of the same chain, block by block."""
+    readers: dict[str, list[Kernel]] = {}
     for kernel in kernels:
         for name in kernel.reads:
-            readers.setdefault(name, set()).add(kernel.chain)
+            readers.setdefault(name, []).append(kernel)
     return {
         name: kernel
         for kernel in kernels
         if kernel.chain is not None
         for name in kernel.writes
-        if readers.get(name) == {kernel.chain}
+        if {reader.chain for reader in readers.get(name, ())} == {kernel.chain}
+        and (not kernel.stepwise or within_a_step(name, kernel, readers[name]))
     }
 
 

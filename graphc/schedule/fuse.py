@@ -2,6 +2,7 @@
 
 A pointwise node joins the kernel that computes one of its operands when both have the same axes, the operand is read
 in place, and nothing else that the node needs depends on that kernel. A reduction always opens a kernel of its own.
+The kernels of a recurrence are a chain, which no other node joins.
 
 **Ensures** kernels in a topological order in which a parameter is overwritten after its last other reader.
 **Fails** never; what was not fused is a kernel of its own.
@@ -10,17 +11,27 @@ in place, and nothing else that the node needs depends on that kernel. A reducti
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from graphc.errors import LoweringError
 from graphc.graph.analysis.order import stable_order
+from graphc.graph.analysis.recurrences import Recurrence, recurrences, units
 from graphc.graph.ir import Graph, Node, Value
+from graphc.ops.cost import operations
 from graphc.ops.formula import Axis, Formula, index_symbol, rename_axes, rename_operands
 from graphc.ops.structure import identity, reads_identity
+from graphc.ops.wellformed import index_operands
 from graphc.schedule.program import Kernel, Stage
+from graphc.schedule.recurrence import late, recurrence, with_copies_near
+from graphc.schedule.scatter import scatters
 from graphc.types import Batch, Extent
 
-LOWERING_NAMES = re.compile(r"N|acc|tile|once|t\d+|.*_[0blrtuv]")
+LONG = 96
+"""Cycles of a formula that is no part of a sum's kernel: it would be written out for each vector of a row of a tile,
+and reading the sum again costs less."""
+
+LOWERING_NAMES = re.compile(r"N|acc|whole|tile|once|t\d+|.*_([0blrtuv]|block|held|at)")
 """Loop variables, register arrays and values that lowering makes: axes of these names are renamed."""
 
 
@@ -40,7 +51,7 @@ def with_own_names(graph: Graph) -> Graph:
     nodes = tuple(
         replace(
             n, inputs=tuple(moved[v] for v in n.inputs), output=moved[n.output],
-            origin=None if n.origin is None else n.origin + shift,
+            delayed=tuple(moved[v] for v in n.delayed), origin=None if n.origin is None else n.origin + shift,
         )
         for n in graph.nodes
     )  # fmt: skip
@@ -55,6 +66,11 @@ class _Group:
     """A kernel while it is being gathered."""
 
     nodes: list[Node]
+    cycle: Recurrence | None = None
+
+    @property
+    def scatters(self) -> bool:
+        return self.cycle is None and scatters(self.nodes[0])
 
     @property
     def shape(self) -> tuple[Extent, ...]:
@@ -66,37 +82,50 @@ def fuse(graph: Graph) -> tuple[Kernel, ...]:
     groups: list[_Group] = []
     group_of: dict[Value, int] = {}
     ancestors: list[set[int]] = []
-    for node in graph.nodes:
-        direct = {group_of[v] for v in node.inputs if v in group_of}
-        home = _home(node, groups, group_of, ancestors, direct)
-        if home is None:
-            home = len(groups)
-            groups.append(_Group([node]))
-            ancestors.append(set())
-        else:
-            groups[home].nodes.append(node)
-        group_of[node.output] = home
-        for g in direct - {home}:
-            new = {g} | ancestors[g]
-            ancestors[home] |= new
-            for later, known in enumerate(ancestors):
-                if home in known:
-                    ancestors[later] |= new
+    cycles = {node.output: cycle for cycle in recurrences(graph) for node in cycle.nodes}
+    for unit in units(graph):
+        cycle, first = cycles.get(unit[0].output), len(groups)
+        for node in unit if cycle is None else late(unit):
+            direct = {group_of[v] for v in node.inputs if v in group_of and v not in node.delayed}
+            home = _home(node, cycle, groups, group_of, ancestors, direct)
+            if home is None:
+                home = len(groups)
+                groups.append(_Group([node], cycle))
+                ancestors.append(set())
+            else:
+                groups[home].nodes.append(node)
+            group_of[node.output] = home
+            for g in direct - {home}:
+                new = {g} | ancestors[g]
+                ancestors[home] |= new
+                for later, known in enumerate(ancestors):
+                    if home in known:
+                        ancestors[later] |= new
+        if cycle is not None:  # each member depends on all of them
+            members = range(first, len(groups))
+            before = set(members).union(*(ancestors[g] for g in members))
+            ancestors[first:] = [before - {g} for g in members]
     return _order(graph, groups, group_of, ancestors)
 
 
 def _home(
-    node: Node, groups: list[_Group], group_of: dict[Value, int], ancestors: list[set[int]], direct: set[int]
-) -> int | None:
-    """The latest kernel that the node may join."""
+    node: Node, cycle: Recurrence | None, groups: list[_Group], group_of: dict[Value, int],
+    ancestors: list[set[int]], direct: set[int],
+) -> int | None:  # fmt: skip
+    """The latest kernel that the node may join: one that computes an operand, in a recurrence any pointwise one."""
     if not node.formula.is_pointwise:
         return None
     operands = dict(zip(node.formula.operands, node.inputs, strict=True))
-    for g in sorted(direct, reverse=True):
-        if groups[g].shape != node.output.type.shape:
+    indices = set(index_operands(node.formula))  # what is used as an index is read from memory
+    long = operations(node.formula.body).cycles > LONG
+    beside = [g for g, group in enumerate(groups) if cycle is not None and group.nodes[0].formula.is_pointwise]
+    for g in (*sorted(direct, reverse=True), *reversed(beside)):
+        if groups[g].nodes[0].output.type != node.output.type or groups[g].cycle is not cycle or groups[g].scatters:
+            continue
+        if long and cycle is None and not groups[g].nodes[0].formula.is_pointwise:
             continue
         members = [o for o, v in operands.items() if group_of.get(v) == g]
-        if not all(reads_identity(node.formula, o) for o in members):
+        if not all(reads_identity(node.formula, o) for o in members) or not indices.isdisjoint(members):
             continue
         if any(g in ancestors[other] for other in direct - {g}):
             continue
@@ -117,7 +146,7 @@ def _order(
         for node in group.nodes:
             for v in node.inputs:
                 readers.setdefault(v, set()).add(g)
-                if v in group_of and group_of[v] != g:
+                if v in group_of and group_of[v] != g and v not in node.delayed:
                     edges.add((group_of[v], g))
     loss = group_of.get(graph.outputs[0]) if graph.outputs and graph.updates else None
     in_place: dict[Value, Value] = {}
@@ -130,14 +159,37 @@ def _order(
             continue
         in_place[new] = old
         edges |= {(g, home) for g in before - {home}}
-    order = stable_order(len(groups), edges)
     live = set(graph.results)
     needed_elsewhere = {
-        v for g, group in enumerate(groups) for n in group.nodes for v in n.inputs if group_of.get(v, g) != g
+        v
+        for g, group in enumerate(groups)
+        for n in group.nodes
+        for v in n.inputs
+        if group_of.get(v, g) != g or v in n.delayed
     }
-    kernels = [_kernel(groups[g].nodes, live | needed_elsewhere, in_place) for g in order]
+    kernels: list[Kernel] = []
+    for together in _together(groups, edges):
+        some = [_kernel(groups[g], live | needed_elsewhere, in_place) for g in together]
+        cycle = groups[together[0]].cycle
+        kernels += some if cycle is None else recurrence(cycle, some)
     kernels += [_copy(old, new) for old, new in graph.updates if in_place.get(new) != old]
-    return tuple(replace(k, name=f"k{i}") for i, k in enumerate(kernels))
+    named = [replace(k, name=f"k{i}") for i, k in enumerate(kernels)]
+    return tuple(with_copies_near(named, frozenset(map(value_name, live))))
+
+
+def _together(groups: list[_Group], edges: set[tuple[int, int]]) -> Iterator[list[int]]:
+    """Groups in order, those of a recurrence together, in the order of one step."""
+    members: dict[int, list[int]] = {}
+    for g, group in enumerate(groups):
+        members.setdefault(g if group.cycle is None else ~id(group.cycle), []).append(g)
+    grouped = list(members.values())
+    unit_of = {g: u for u, together in enumerate(grouped) for g in together}
+    outer = {(unit_of[a], unit_of[b]) for a, b in edges if unit_of[a] != unit_of[b]}
+    for u in stable_order(len(grouped), outer):
+        together = grouped[u]
+        place = {g: k for k, g in enumerate(together)}
+        inner = {(place[a], place[b]) for a, b in edges if a in place and b in place}
+        yield [together[k] for k in stable_order(len(together), inner)]
 
 
 def _reads_in_place(group: _Group, parameter: Value) -> bool:
@@ -157,7 +209,8 @@ def _copy(parameter: Value, new: Value) -> Kernel:
     return Kernel("", (Stage(name, new, body),), ((name, value_name(parameter)),), scope=parameter.name, remarks=(why,))
 
 
-def _kernel(nodes: list[Node], stored: set[Value], in_place: dict[Value, Value]) -> Kernel:
+def _kernel(group: _Group, stored: set[Value], in_place: dict[Value, Value]) -> Kernel:
+    nodes = group.nodes
     axes = _plain(nodes[0].formula.axes)
     own = {n.output for n in nodes}
     names = {v: value_name(v if v in own else in_place.get(v, v)) for n in nodes for v in (*n.inputs, n.output)}
@@ -166,8 +219,8 @@ def _kernel(nodes: list[Node], stored: set[Value], in_place: dict[Value, Value])
     for node in nodes:
         if node.output in stored:
             _check_batch(node)
-    scopes = list(dict.fromkeys(n.scope for n in nodes if n.scope))
-    return Kernel("", stages, stores, scope="+".join(scopes), location=nodes[0].location)
+    scope = "+".join(dict.fromkeys(n.scope for n in nodes if n.scope))
+    return Kernel("", stages, stores, scatters=group.scatters, scope=scope, location=nodes[0].location)
 
 
 def _own(node: Node, axes: tuple[Axis, ...], memory: dict[Value, str]) -> Formula:

@@ -15,8 +15,11 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from graphc.graph.ir import Graph, Value
+from graphc.ops.formula import Formula
+from graphc.ops.scattering import scattering
 from graphc.ops.separable import separable
 from graphc.ops.structure import Access, accesses, product, reads_identity
+from graphc.ops.wellformed import index_operands
 from graphc.schedule.fuse import value_name
 from graphc.schedule.program import Kernel
 from graphc.schedule.tiling import choose_tile
@@ -81,20 +84,24 @@ def _choose(lanes: Lanes, kernel: Kernel, later: tuple[Kernel, ...]) -> Kernel:
     if separable(first) is not None:
         return _choose_transform(lanes, kernel)
     scores = _scores(lanes, kernel, later)
+    if kernel.scatters:
+        return _choose_scattered(lanes, kernel, scores)
     # between transforms the last axis is what the result of the product is read along
     ballot = list(scores)[:: -1 if kernel.chain else 1]
     best = max(ballot, key=lambda name: scores[name], default=None)
     order = reduction_order(kernel, lanes)
     contraction = product(first) is not None
     alone = contraction and kernel.chain is None
+    streamed = _sliding_sum(lanes, kernel) if alone and _each_once(first) else None
+    if streamed is not None:
+        return _along_sum(kernel, order, streamed)
     crowded = alone and bool(scores) and min(_idle(lanes, kernel, name) for name in scores) > CROWDED
     sliding = _sliding(lanes, kernel) if crowded else None
     best = sliding or best
     if (crowded and sliding is None) or (not contraction and (best is None or scores[best] <= 0)):
         reduced = _sliding_sum(lanes, kernel) if contraction else _reduced_lane(lanes, kernel)
         if reduced is not None:
-            rest = tuple(n for n in order if n != reduced)
-            return replace(kernel, lane=reduced, lane_reduces=True, order=(*rest, reduced))
+            return _along_sum(kernel, order, reduced)
     if best is None:
         long = [a for a in kernel.axes[bool(kernel.split) :] if a.extent != 1 and a.name not in dict(kernel.walked)]
         wide = [a for a in long if not isinstance(a.extent, Batch)]
@@ -107,6 +114,18 @@ def _choose(lanes: Lanes, kernel: Kernel, later: tuple[Kernel, ...]) -> Kernel:
         _arrange_weights(lanes, kernel, best)
         _arrange_state(lanes, kernel, axis)
     return kernel
+
+
+def _along_sum(kernel: Kernel, order: tuple[str, ...], reduced: str) -> Kernel:
+    """The kernel with its lanes along a reduced axis."""
+    rest = tuple(n for n in order if n != reduced)
+    return replace(kernel, lane=reduced, lane_reduces=True, order=(*rest, reduced))
+
+
+def _each_once(first: Formula) -> bool:
+    """Whether a factor of a sum is as large as all its work: then another order of its elements would cost as much."""
+    everything = {a.name for a in (*first.axes, *first.over)}
+    return any(access.axes == everything for access in accesses(first))
 
 
 def _choose_transform(lanes: Lanes, kernel: Kernel) -> Kernel:
@@ -133,12 +152,26 @@ def _choose_transform(lanes: Lanes, kernel: Kernel) -> Kernel:
     return kernel
 
 
+def _choose_scattered(lanes: Lanes, kernel: Kernel, scores: dict[str, float]) -> Kernel:
+    """A scattered sum runs its lanes along an axis that does not matter for the places of its terms."""
+    form = scattering(kernel.stages[0].formula)
+    assert form is not None
+    wide = [a.name for a in kernel.axes if isinstance(a.extent, int) and a.extent != 1 and a.name not in form.fixed]
+    lane = max(wide[::-1], key=lambda name: scores.get(name, 0.0), default=None)
+    if lane is None:
+        return kernel
+    axis = [a.name for a in kernel.axes].index(lane)
+    lanes.arrangement.setdefault(kernel.stages[0].name, Arrangement(axis))
+    return replace(kernel, lane=lane)
+
+
 def _scores(lanes: Lanes, kernel: Kernel, later: tuple[Kernel, ...]) -> dict[str, float]:
     """What speaks for each axis of the result; axes of extent 1 and the batch do not stand for election."""
     first = kernel.stages[0].formula
     contraction = product(first) is not None
     votes: list[tuple[str, float]] = []
-    for access in accesses(first):
+    indices = index_operands(first)
+    for access in (a for a in accesses(first) if a.operand not in indices):
         others = frozenset().union(*(a.axes for a in accesses(first) if a is not access))
         for position, name in enumerate(access.bare):
             if name is not None and not (contraction and name in others):

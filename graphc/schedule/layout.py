@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import prod
 
 from graphc.graph.ir import Graph
-from graphc.ops.formula import rename_operands
-from graphc.ops.structure import accesses, identity, product, reach
+from graphc.ops.structure import accesses, identity, product, radices, reach, thresholds
 from graphc.schedule.chains import internal, scratch
 from graphc.schedule.fuse import value_name
 from graphc.schedule.lanes import Arrangement, Lanes, choose_lanes, idle_lanes, loop_order, slid
 from graphc.schedule.panels import panels
-from graphc.schedule.program import Kernel, Layout, Memory, Program, Stage
+from graphc.schedule.program import CONFLICT, LINE, Kernel, Layout, Memory, Program, Stage
+from graphc.schedule.recurrence import step_scratch
 from graphc.schedule.tiling import choose_tile
 from graphc.target import Target
 from graphc.types import Batch, TensorType
 
-CONFLICT, LINE = 1024, 64
-"""Rows whose length is a multiple of this many bytes fall into few sets of the first cache: they get one line more."""
+CUTS = 16
+"""The most parts into which loops are cut at the edges of what they read."""
 
 HALO_LIMIT = 64
 """The widest border that is worth memory; reads beyond it are guarded one by one."""
@@ -46,9 +47,10 @@ def plan_layouts(graph: Graph, kernels: tuple[Kernel, ...], target: Target) -> P
             memories[name] = Memory(name, value, Layout.dense(value.type.rank), "input")
         elif name in lanes.parameters:
             memories[name] = Memory(name, value, _layout(value.type, lanes, name, none), "parameter")
-        elif name in passed:
-            lane = lanes.lane_of(name)
-            memories[name] = scratch(passed[name], name, value, -1 if lane is None else lane, target)
+        elif name in passed and not passed[name].stepwise:
+            memories[name] = scratch(passed[name], name, value, lanes.lane_of(name), target)
+        elif name in passed and name not in lanes.outputs and borders[name] == none:
+            memories[name] = step_scratch(passed[name], name, value, lanes.lane_of(name), target)
         else:
             memories[name] = Memory(name, value, _layout(value.type, lanes, name, borders[name]), "temporary")
     return _with_copies(graph, kernels, memories, lanes, borders)
@@ -60,23 +62,40 @@ def inputs_and_parameters(graph: Graph) -> Iterable[str]:
 
 
 def _borders(types: Mapping[str, TensorType], kernels: Iterable[Kernel], target: Target) -> dict[str, Border]:
-    """The border that reads of each value by these kernels need, idle lanes included."""
+    """The border that reads of each value by these kernels need, idle lanes included; before the first time and after
+    the last one a recurrence asks, once for a whole vector."""
     borders = {name: [(0, 0)] * type.rank for name, type in types.items()}
     for kernel in kernels:
-        slack = idle_lanes(kernel, target)
+        slack, cut = idle_lanes(kernel, target), _cut(kernel, target)
         for stage in kernel.stages:
-            for access, (operand, intervals) in zip(accesses(stage.formula), reach(stage.formula), strict=True):
+            reached = reach(stage.formula, cut)
+            guarded = {o for (o, near), (_, far) in zip(reached, reach(stage.formula), strict=True) if near != far}
+            for access, (operand, intervals) in zip(accesses(stage.formula), reached, strict=True):
                 if operand not in types:
                     continue
                 border = borders[operand]
                 for axis, (interval, extent) in enumerate(zip(intervals, types[operand].shape, strict=True)):
-                    if interval is None or isinstance(extent, Batch):
+                    if interval is None or isinstance(extent, Batch) or kernel.time in access.moves[axis]:
                         continue
-                    last = interval[1] + (slack if slid(access, kernel.lane) == axis else 0)
+                    last = interval[1] + (slack if slid(access, kernel.lane) == axis and operand not in guarded else 0)
                     low, high = max(0, -interval[0]), max(0, last - extent + 1)
                     if max(low, high) <= HALO_LIMIT:
                         border[axis] = (max(low, border[axis][0]), max(high, border[axis][1]))
     return {name: tuple(border) for name, border in borders.items()}
+
+
+def _cut(kernel: Kernel, target: Target) -> frozenset[str]:
+    """The axes that loops cut at the thresholds of conditions, so that each part reads inside of its tensors."""
+    found: dict[str, frozenset[int]] = {}
+    for stage in kernel.stages:
+        for name, steps in thresholds(stage.formula).items():
+            found[name] = found.get(name, frozenset()) | steps
+    if kernel.stages[0].formula.reduction is not None or prod(len(steps) + 1 for steps in found.values()) > CUTS:
+        return frozenset()
+    lanes = target.lanes(kernel.stages[0].value.type.dtype)
+    digits = {name for stage in kernel.stages for name in radices(stage.formula)}
+    whole = {name for name, steps in found.items() if name != kernel.lane or all(t % lanes == 0 for t in steps)}
+    return frozenset(whole - digits - dict(kernel.walked).keys())
 
 
 def _layout(type: TensorType, lanes: Lanes, name: str, border: Border) -> Layout:
@@ -114,12 +133,13 @@ def _with_copies(
 ) -> Program:
     """Insert a copy in front of the first kernel that needs a value in another arrangement."""
     result: list[Kernel] = []
+    made_in = {name: kernel.chain for kernel in kernels for name in kernel.writes}
     copies: dict[tuple[str, Layout], str] = {}
     for kernel in kernels:
         renames: dict[str, str] = {}
         for operand in kernel.reads:
             memory = memories[operand]
-            if memory.role == "scratch":
+            if memory.role == "scratch" or made_in.get(operand) == kernel.chain is not None:
                 continue
             wanted = _with_border(kernel, memory, lanes, borders[operand])
             wanted = wanted or _along_lanes(kernel, memory, lanes, borders[operand])
@@ -133,7 +153,7 @@ def _with_copies(
                 memories[name] = Memory(name, memory.value, layout, "temporary")
                 result.insert(_before(result, kernel), _copy(memories[name], operand, why))
             renames[operand] = copies[operand, layout]
-        result.append(_renamed(kernel, renames))
+        result.append(kernel.reading(renames) if renames else kernel)
         for key in [k for k in copies if k[0] in kernel.writes]:
             del copies[key]
     outputs: list[str] = []
@@ -208,17 +228,6 @@ def _copy(memory: Memory, source: str, why: str) -> Kernel:
     lane = f.axes[memory.layout.order[-1]].name if f.axes else None
     stage = Stage(f"{memory.name}'", memory.value, f)
     return Kernel("", (stage,), ((stage.name, memory.name),), lane=lane, remarks=(f"copy {why}",))
-
-
-def _renamed(kernel: Kernel, names: dict[str, str]) -> Kernel:
-    """The kernel reading from other memories."""
-    if not names:
-        return kernel
-    stages = []
-    for stage in kernel.stages:
-        mapping = {o: names.get(o, o) for o in stage.formula.operands}
-        stages.append(replace(stage, formula=rename_operands(stage.formula, mapping)))
-    return replace(kernel, stages=tuple(stages))
 
 
 def _unused(name: str, taken: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.ops.text import formula_text
-from graphc.schedule.program import Kernel, Memory, Program
+from graphc.schedule.program import Kernel, Memory, Program, Walk
 
 
 def memory_text(memory: Memory) -> str:
@@ -40,9 +40,19 @@ def _unit_text(unit: Sequence[Kernel]) -> str:
     if chain is None:
         return kernel_text(unit[0])
     parts = f", summed in {chain.parts} parts" if chain.parts else ""
-    walks = ", ".join(f"{w.block} of {w.axis}" for w in chain.walks)
-    lines = [f"{chain.name}: {len(unit)} kernels together, block by block: {walks}{parts}"]
+    how = "step by step" if chain.recurs else "block by block"
+    walks = ", ".join(map(walk_text, chain.walks))
+    lines = [f"{chain.name}: {len(unit)} kernel{'s' * (len(unit) > 1)} together, {how}: {walks}{parts}"]
     return "\n".join([*lines, *(f"  {line}" for k in unit for line in kernel_text(k).splitlines())])
+
+
+def walk_text(walk: Walk) -> str:
+    """`16 of n`, `t upwards`, `t downwards`"""
+    match walk.direction:
+        case 0:
+            return f"{walk.block} of {walk.axis}"
+        case direction:
+            return f"{walk.axis} {'upwards' if direction > 0 else 'downwards'}"
 
 
 def program_text(program: Program) -> str:

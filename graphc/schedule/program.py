@@ -4,18 +4,23 @@ Program(kernels, memories, inputs, parameters, outputs, guard)
 Kernel(name, stages, stores, reads, ...)      one loop nest: an optional reduction and the pointwise stages on it
 Stage(value, formula)                         the first may reduce; later ones read earlier ones in place
 Memory(name, value, layout, role, slot, life) where a value lives, and how its elements are arranged
-Chain(name, walks, parts)                     consecutive kernels that run together, block by block
+Chain(name, walks, parts)                     consecutive kernels that run together, block by block or step by step
 Layout(order, halo, last, block)              axis order, zero border, padded or blocked last axis
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from graphc.graph.ir import Value
-from graphc.ops.formula import Axis, Formula
+from graphc.ops.formula import Axis, Formula, rename_operands
+from graphc.ops.structure import reads_identity
 from graphc.types import Batch, Extent, Location, TensorType
+
+CONFLICT, LINE = 1024, 64
+"""Rows whose length is a multiple of this many bytes fall into few sets of the first cache: they get one line more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +102,16 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """A loop of a chain: an axis of so many values, `block` of them at a time."""
+    """A loop of a chain: an axis of so many values, `block` of them at a time.
+
+    Blocks are independent of each other, unless the walk has a `direction`: then each needs the one before it, upwards
+    from the first (1) or downwards from the last (-1).
+    """
 
     axis: str
     extent: Extent
     block: int
+    direction: int = 0
 
     @property
     def loop(self) -> str:
@@ -119,12 +129,19 @@ class Chain:
     """Consecutive kernels that run together: all of them on one block, then on the next.
 
     What passes between them is a scratch memory of one block. With `parts` the last kernel sums over the blocks: so
-    many partial sums, each over every so-manyth block of the first walk, whatever the number of threads.
+    many partial sums, each over every so-manyth block of the first walk, whatever the number of threads. The last walk
+    of a recurrence is time. In a chain by `rows` each kernel computes the rows of the block from the same rows.
     """
 
     name: str
     walks: tuple[Walk, ...]
     parts: int = 0
+    rows: bool = False
+
+    @property
+    def recurs(self) -> bool:
+        """Whether the blocks of the last walk, which is time, follow each other."""
+        return self.walks[-1].direction != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +153,8 @@ class Kernel:
     outermost loop inwards. With `split`, the named reduced axis starts
     at the first axis of the result and advances by that axis' extent: partial sums whose number never depends on the
     thread count. `digits` replaces an axis by a mixed-radix number: axis name and the divisors of its digits. In a
-    `chain`, `walked` pairs axes of the kernel with the axes that the chain walks.
+    `chain`, `walked` pairs axes of the kernel with the axes that the chain walks. What `scatters` goes through the
+    terms of its sum and adds each to the result that it names.
     """
 
     name: str
@@ -149,21 +167,47 @@ class Kernel:
     digits: tuple[tuple[str, tuple[int, ...]], ...] = ()
     chain: Chain | None = None
     walked: tuple[tuple[str, str], ...] = ()
+    scatters: bool = False
     scope: str = ""
     location: Location | None = None
     remarks: tuple[str, ...] = ()
     reads: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    """The memories that are read."""
+    """The memories that are read: in a recurrence also those of its own stages, at an earlier time."""
 
     def __post_init__(self) -> None:
         own = {s.name for s in self.stages}
-        read = dict.fromkeys(o for s in self.stages for o in s.formula.operands if o not in own)
+        read = dict.fromkeys(
+            o for s in self.stages for o in s.formula.operands if o not in own or not reads_identity(s.formula, o)
+        )
         object.__setattr__(self, "reads", tuple(read))
+
+    def reading(self, names: Mapping[str, str]) -> Kernel:
+        """The kernel with other memories in the places of those that it reads."""
+        stages = []
+        for stage in self.stages:
+            mapping = {o: names.get(o, o) for o in stage.formula.operands}
+            stages.append(replace(stage, formula=rename_operands(stage.formula, mapping)))
+        return replace(self, stages=tuple(stages))
 
     @property
     def axes(self) -> tuple[Axis, ...]:
         """The axes of the result, shared by all stages."""
         return self.stages[0].formula.axes
+
+    @property
+    def recurs(self) -> bool:
+        """Whether it is a member of a recurrence."""
+        return self.chain is not None and self.chain.recurs
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether it computes its part of one block, or one step, from others' parts of the same."""
+        return self.recurs or (self.chain is not None and self.chain.rows)
+
+    @property
+    def time(self) -> str | None:
+        """The axis of time of a member of a recurrence."""
+        return self.walked[-1][0] if self.recurs else None
 
     @property
     def writes(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ def split_reductions(kernels: tuple[Kernel, ...]) -> tuple[Kernel, ...]:
     result: list[Kernel] = []
     for kernel in kernels:
         axis = _batch_axis(kernel.stages[0].formula)
-        if axis is None or kernel.chain is not None:
+        if axis is None or kernel.chain is not None or kernel.scatters:
             result.append(kernel)
             continue
         first = kernel.stages[0]

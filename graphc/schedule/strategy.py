@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from graphc.ops.compose import remap_of
+from graphc.ops.scattering import scattering
 from graphc.ops.separable import separable
 from graphc.ops.stacking import stack_axis
 from graphc.ops.structure import product
@@ -37,6 +38,9 @@ def _strategy(kernel: Kernel, memories: Mapping[str, Memory], target: Target) ->
     form = separable(first)
     if form is not None:
         return f"transform by {' and '.join(f'{x.rows}x{len(x.matrix[0])}' for x in form.factors)} constants"
+    if kernel.scatters:
+        along = f", lanes along {kernel.lane}" if kernel.lane else ""
+        return f"terms added where {', '.join(_named(kernel))} says{along}"
     parts = f"sum in {kernel.axes[0].extent} parts: " if kernel.split else ""
     counter = stack_axis(first)
     stack = f"{counter.extent} sums at once, " if counter else ""
@@ -53,6 +57,11 @@ def _strategy(kernel: Kernel, memories: Mapping[str, Memory], target: Target) ->
     return "pointwise pass" + (f", squares of {tile.rows} transposed in registers" if turned else "")
 
 
+def _named(kernel: Kernel) -> tuple[str, ...]:
+    form = scattering(kernel.stages[0].formula)
+    return form.indices if form is not None else ()
+
+
 def _contraction(kernel: Kernel, memories: Mapping[str, Memory], tile: Tile) -> str:
     if kernel.lane_reduces:
         return f"dot products, lanes reduced, {tile}"
@@ -67,9 +76,17 @@ def _contraction(kernel: Kernel, memories: Mapping[str, Memory], tile: Tile) -> 
 
 
 def _chain(unit: Unit) -> str:
-    """`chain F(4x4, 3x3) by 4 n`: results and terms of a tile of a sliding sum of products, samples in a block."""
+    """`chain F(4x4, 3x3) by 4 n`: results and terms of a tile of a sliding sum of products, samples in a block.
+    `recurrence over t, 64 steps, 16 n at a time` where blocks follow each other."""
     chain = unit[0].chain
     assert chain is not None
+    if chain.recurs:
+        *samples, time = chain.walks
+        blocks = "".join(f", {w.block} {w.axis} at a time" for w in samples)
+        order = " backwards" if time.direction < 0 else ""
+        return f"recurrence over {time.axis}{order}, {time.extent} step{'s' * (time.extent != 1)}{blocks}"
+    if chain.rows:
+        return f"chain by rows, {', '.join(f'{w.block} {w.axis}' for w in chain.walks)} at a time"
     forms = [form for k in unit if (form := separable(k.stages[0].formula)) is not None]
     back = next((form for form in forms if form.tiled), None)
     if back is not None:

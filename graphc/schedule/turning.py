@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphc.ops.structure import accesses
+from graphc.ops.structure import Access, accesses
 from graphc.schedule.program import Kernel, Memory
 from graphc.schedule.tiling import Tile
 from graphc.target import Target
@@ -30,10 +30,16 @@ def turning_tile(kernel: Kernel, memories: Mapping[str, Memory], target: Target)
     lanes = target.lanes(kernel.stages[0].value.type.dtype)
     for access in (a for stage in kernel.stages for a in accesses(stage.formula)):
         memory = memories.get(access.operand)
-        if memory is None or not access.bare or kernel.lane not in access.bare:
+        if memory is None or not access.bare:
             continue
-        along = access.bare[memory.layout.order[-1]]
+        along = across(access, memory.layout.order[-1], kernel.lane)
         extent = extents.get(along) if along is not None else None
-        if along != kernel.lane and isinstance(extent, int) and extent >= FEWEST:
+        if isinstance(extent, int) and extent >= FEWEST:
             return Tile(along, min(lanes, extent), 1)
     return None
+
+
+def across(access: Access, innermost: int, lane: str | None) -> str | None:
+    """The axis that moves a read along its memory in single steps while the lanes move it through other lines."""
+    steps = [name for name, step in access.steps[innermost] if step == 1]
+    return steps[0] if lane in access.bare and len(steps) == 1 and steps != [lane] else None

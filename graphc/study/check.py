@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from graphc.autodiff.backward import jvp, vjp
+from graphc.dsl.expansion import Expansion, Part
 from graphc.dsl.parameter import Parameter
 from graphc.dsl.phase import Phased
 from graphc.dsl.tensor import Input, Tensor
@@ -218,22 +219,36 @@ def in_float64(tensor: Tensor) -> Tensor:
     Where training and inference differ it is that of training.
     """
     copies: dict[Tensor, Tensor] = {}
+    expansions: dict[Expansion, Expansion] = {}
     for t in ordered([tensor], training=True):
-        wide = TensorType(t.shape, DType.FLOAT64 if t.dtype.is_float else t.dtype)
+        wide = _widened(t)
         match t:
             case Phased():
                 copies[t] = copies[t.training]
             case Input():
                 copies[t] = Input(t.name, wide, t.location)
+            case Parameter() if not t.dtype.is_float:
+                copies[t] = t
             case Parameter():
                 copies[t] = own = Parameter(
                     t.label, wide, t.initialiser, trainable=t.trainable, location=t.location, place=t.place
                 )
                 own.value = t.value.astype(np.float64)
+            case Part():
+                if t.expansion not in expansions:
+                    expansions[t.expansion] = t.expansion.of(
+                        [copies[o] for o in t.operands], map(_widened, t.expansion.parts)
+                    )
+                copies[t] = expansions[t.expansion].parts[t.index]
             case _:
                 operands = [copies[o] for o in t.operands]
-                copies[t] = Tensor(wide, t.operator, operands, t.attributes, location=t.location, place=t.place)
+                attributes = t.attributes | ({"dtype": wide.dtype} if "dtype" in t.attributes else {})
+                copies[t] = Tensor(wide, t.operator, operands, attributes, location=t.location, place=t.place)
     return copies[tensor]
+
+
+def _widened(tensor: Tensor) -> TensorType:
+    return TensorType(tensor.shape, DType.FLOAT64 if tensor.dtype.is_float else tensor.dtype)
 
 
 # ---------------------------------------------------------------------------------------------- dot products

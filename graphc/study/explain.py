@@ -155,8 +155,8 @@ def _computes(compiled: Compiled, kernel: Kernel) -> str:
     if _is_copy(kernel):
         return f"copy of {kernel.reads[0]}"
     operators = {n.output: n.operator for n in compiled.graph.nodes}
-    names = [operators.get(s.value, "partial sums") for s in kernel.stages]
-    return " + ".join(names)
+    names = [operators[s.value] for s in kernel.stages if s.value in operators]
+    return " + ".join(names) or "partial sums"
 
 
 def _lanes(kernel: Kernel) -> str:

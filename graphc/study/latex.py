@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ import sympy as sp
 from sympy.core.expr import Expr
 from sympy.printing.latex import LatexPrinter, greek_letters_set
 
-from graphc.ops.formula import Axis, Cond, Formula, Where, denominator
+from graphc.ops.formula import Axis, Cond, Formula, Indexed, Where, denominator, replace
 
 REDUCTIONS = {"sum": r"\sum", "prod": r"\prod", "max": r"\max", "min": r"\min"}
 FUNCTIONS = {
@@ -28,7 +29,7 @@ GREEK = greek_letters_set | {"lambda"}
 def formula_latex(f: Formula, out: str = "Y", names: Mapping[str, str] | None = None) -> str:
     r"""`Y_{n,k} = \sum_{c<3} W_{k,c} X_{n,c}`; `names` maps tensors to LaTeX of one's own."""
     printer = _Printer(f.axes + f.over, names or {})
-    left = _subscripted(printer.tensor(out), [_symbol(a.name) for a in f.axes])
+    left = _subscripted(printer.tensor(out), [name_latex(a.name) for a in f.axes])
     body = printer.operand(f.body)
     if f.reduction is not None:
         return f"{left} = {printer.reduction(f.reduction, f.over, f.conditions)} {body}"
@@ -37,12 +38,35 @@ def formula_latex(f: Formula, out: str = "Y", names: Mapping[str, str] | None = 
     return f"{left} = {printer.doprint(f.body)}"
 
 
+def with_named_parts(f: Formula) -> tuple[list[tuple[str, Expr]], Formula]:
+    """Parts that occur several times as definitions u1, u2, ..., each in terms of those before it, and the formula in
+    terms of all."""
+    uses: dict[Expr, int] = {}
+    order: list[Expr] = []
+
+    def visit(e: Expr) -> None:
+        uses[e] = uses.get(e, 0) + 1
+        if uses[e] == 1 and e.args and not isinstance(e, Indexed):
+            for a in e.args:
+                visit(a)
+            order.append(e)
+
+    visit(f.body)
+    names: dict[Expr, Expr] = {}
+    definitions: list[tuple[str, Expr]] = []
+    for e in order:
+        if uses[e] > 1 and -e not in names and not isinstance(e, Cond):
+            definitions.append((f"u{len(names) + 1}", replace(e, names)))
+            names[e] = sp.Symbol(definitions[-1][0])
+    return definitions, dataclasses.replace(f, body=replace(f.body, names))
+
+
 def expression_latex(e: sp.Basic, names: Mapping[str, str] | None = None) -> str:
     """The LaTeX of one scalar expression or condition."""
     return str(_Printer((), names or {}).doprint(e))
 
 
-def _symbol(name: str) -> str:
+def name_latex(name: str) -> str:
     """`y`, `r2` as r_{2}, `alpha` as \\alpha, and other words upright."""
     if name in GREEK:
         return f"\\{name}"
@@ -70,7 +94,7 @@ class _Printer(LatexPrinter):  # type: ignore[misc]
 
     def tensor(self, name: str) -> str:
         """The symbol of a tensor."""
-        return self.names.get(name) or _symbol(name)
+        return self.names.get(name) or name_latex(name)
 
     def operand(self, e: Expr) -> str:
         """An expression as the operand of a reduction."""
@@ -79,7 +103,7 @@ class _Printer(LatexPrinter):  # type: ignore[misc]
 
     def reduction(self, kind: str, over: tuple[Axis, ...], conditions: tuple[Cond, ...]) -> str:
         r"""`\sum_{c<3,\,r<5 \mid r \ge 1}`"""
-        axes = r",\,".join(f"{_symbol(a.name)}<{a.extent}" for a in over)
+        axes = r",\,".join(f"{name_latex(a.name)}<{a.extent}" for a in over)
         given = rf" \,\mid\, {self.all_of(conditions)}" if conditions else ""
         return f"{REDUCTIONS[kind]}_{{{axes}{given}}}"
 
@@ -106,7 +130,7 @@ class _Printer(LatexPrinter):  # type: ignore[misc]
         return self.position.get(atom, len(self.position)), str(atom)
 
     def _print_Symbol(self, e: Any, style: str = "plain") -> str:
-        return _symbol(e.name)
+        return name_latex(e.name)
 
     def _print_Read(self, e: Any) -> str:
         return _subscripted(self.tensor(e.name), [self.index(i) for i in e.index])
@@ -116,6 +140,10 @@ class _Printer(LatexPrinter):  # type: ignore[misc]
         letter, _, size = e.name.partition("(")
         shown = rf"\mathrm{{{letter}}}" + (rf"^{{({size}}}" if size else "")
         return f"{shown}_{{{','.join(self.index(i) for i in e.index)}}}"
+
+    def _print_Random(self, e: Any) -> str:
+        key, step, index = e.args
+        return rf"u_{{{self._print(key)},{self._print(step)}}}\left({self.index(index)}\right)"
 
     def _print_FloorDiv(self, e: Any) -> str:
         a, b = map(self.index, e.args)

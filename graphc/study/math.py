@@ -6,14 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from graphc.autodiff.application import Application
+from graphc.autodiff.backward import dependents
 from graphc.autodiff.derivation import derivation
 from graphc.errors import GraphError
 from graphc.graph.analysis.cost import node_cost
 from graphc.graph.analysis.mincut import backward_nodes
+from graphc.graph.analysis.topology import ancestors
 from graphc.graph.ir import Graph, Node, Value
 from graphc.ops.cost import volume
 from graphc.ops.formula import rename_operands
-from graphc.ops.operator import Statement, differentiable
+from graphc.ops.operator import Statement
 from graphc.ops.structure import product
 from graphc.ops.text import formula_text
 from graphc.schedule.fuse import value_name
@@ -64,12 +66,7 @@ def forward_values(graph: Graph) -> frozenset[Value]:
     """The computed values that outputs or adjoints are made from and that are made from no adjoint."""
     backward = {n.output for n in backward_nodes(graph)}
     wanted = {*graph.outputs, *[v for n in graph.nodes if n.origin is not None for v in n.inputs]}
-    found = set()
-    for node in reversed(graph.nodes):
-        if node.output in wanted and node.output not in backward:
-            found.add(node.output)
-            wanted.update(node.inputs)
-    return frozenset(found)
+    return frozenset(node.output for node in graph.nodes) & ancestors(graph, wanted) - backward
 
 
 def _target(node: Node, of: Value | None, producers: dict[Value, Node], calls: dict[int, list[Node]]) -> Value | None:
@@ -181,13 +178,9 @@ def derivatives_text(compiled: Compiled, scope: str | None = None) -> str:
 def _active(graph: Graph, final: Graph) -> frozenset[Value]:
     """The parameters that are learnt, and every value that depends on one."""
     learnt = {old.name for old, _ in final.updates}
-    active = {p for p in graph.parameters if p.name in learnt or not learnt}
-    for node in graph.nodes:
-        types = {o: v.type for o, v in zip(node.formula.operands, node.inputs, strict=True)}
-        moving = set(differentiable(node.formula, types))
-        if any(o in moving and v in active for o, v in zip(types, node.inputs, strict=True)):
-            active.add(node.output)
-    return frozenset(active)
+    return dependents(
+        graph, (p for p in graph.parameters if p.type.dtype.is_float and (p.name in learnt or not learnt))
+    )
 
 
 def _derived(nodes: list[Node], active: frozenset[Value]) -> str:
@@ -200,7 +193,7 @@ def _derived(nodes: list[Node], active: frozenset[Value]) -> str:
     lines += [f"    {formula_text(s.formula, s.name)}" for s in statements]
     for v in operands:
         if v not in active:
-            reason = "an input" if v.name else "not learnt"
+            reason = "an integer" if not v.type.dtype.is_float else "an input" if v.name else "not learnt"
             lines.append(f"  ∂L/∂{value_name(v)} is not needed: {reason}")
             continue
         steps = derivation(application, value_name(v)).splitlines()[len(statements) :]

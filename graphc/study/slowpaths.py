@@ -18,6 +18,7 @@ from graphc.loops.expressions import (
     Load,
     Number,
     Pack,
+    Random,
     Select,
     Shuffle,
     Splat,
@@ -68,6 +69,8 @@ def operands(e: Expression) -> tuple[Expression, ...]:
             return a, b, c
         case Pack(items):
             return items
+        case Random(key, step, index):
+            return key, step, index
         case _:
             return ()
 

@@ -134,12 +134,15 @@ def test_integer_operand_is_refused_by_name() -> None:
         adjoint(APPLICATIONS["sparse_cross_entropy"], (("Y", None),), ("L",))
 
 
-def test_product_reduction_is_refused() -> None:
+def test_the_derivative_of_a_product_is_the_product_of_the_others() -> None:
     (i,) = (a for a in APPLICATIONS["dense"].statements[0].formula.over)
     body = Read(tensor_symbol("X"), i.symbol)
     product = Statement("Y", formula((), body, "prod", (i,)), f.tensor())
-    with pytest.raises(DerivativeError, match="a prod reduction has no derivative"):
-        adjoint(Application("product", (("X", ROW),), (product,)), (("Y", None),), ("X",))
+    derived = adjoint(Application("product", (("X", ROW),), (product,)), (("Y", None),), ("X",))
+    assert [str(s.formula) for s in derived.statements] == [
+        f"out[i] = Π_{{i'<{i.extent}}} (i' == i ? 1 : X[i'])",
+        "out[i] = d_Y·others_Y[i]",
+    ]
 
 
 def test_operand_that_does_not_matter_has_no_cotangent() -> None:

@@ -213,6 +213,20 @@ def text(elimination) -> str:
         ([3 * y + r], (12,), {"y": 4}, {"r": 2}, "h; ; r := (h % 3), y := (h // 3); 1 - (h % 3) >= 0"),
         ([4 * y + 2 * x], (16,), {"y": 4, "x": 2}, {}, "h; ; x := ((h // 2) % 2), y := (h // 4); 2 | h"),
         ([FloorDiv(y, sp.Integer(2))], (4,), {"y": 8}, {}, "h; t; y := 2·h + t; "),
+        (
+            [FloorDiv(2 * y, sp.Integer(3))],
+            (4,),
+            {"y": 6},
+            {},
+            "h; t; y := t + (3·h + 1 // 2); -t - (3·h + 1 // 2) + 5 >= 0, 3·h - 2·t - 2·(3·h + 1 // 2) + 2 >= 0",
+        ),
+        (
+            [FloorDiv(4 * y + 1, sp.Integer(3))],
+            (8,),
+            {"y": 6},
+            {},
+            "h; ; y := (3·h + 2 // 4); 3·h - 4·(3·h + 2 // 4) + 1 >= 0",
+        ),
         ([sp.Integer(3) - y], (4,), {"y": 4}, {}, "h; ; y := 3 - h; "),
         ([sp.Integer(0), y], (1, 4), {"n": BATCH, "y": 4}, {}, "h,y; n; ; "),
     ],
@@ -220,6 +234,13 @@ def text(elimination) -> str:
 def test_rules(index, shape, axes, over, expected) -> None:
     got = text(solve(index, shape, axes, over))
     assert got == expected
+
+
+def test_a_sum_over_every_second_element_runs_in_steps() -> None:
+    found = solve([r], (4,), {"x": 9, "r": 4}, {}, (divides(2, x - r + 1),))
+    assert text(found) == "r; v; x := r + 2·v - 3; r + 2·v - 3 >= 0, -r - 2·v + 11 >= 0"
+    few = solve([x], (9,), {"x": 9, "r": 2}, {}, (divides(2, x - r + 1),))
+    assert text(few) == "x; r; ; 2 | -r + x + 1"  # five steps would be more than these two
 
 
 def test_reshape_is_solved_without_loops_or_conditions() -> None:

@@ -139,7 +139,6 @@ def test_axes_without_a_reduction() -> None:
     [
         ((DType.FLOAT32, DType.FLOAT64), DType.FLOAT32, "operands mix float32 and float64"),
         ((DType.FLOAT64, DType.FLOAT64), DType.FLOAT32, "operands are float64, the result is float32"),
-        ((DType.FLOAT32, DType.INT32), DType.INT32, "floating-point operands give a result of type int32"),
     ],
 )
 def test_element_types(types: tuple[DType, DType], result: DType, message: str) -> None:

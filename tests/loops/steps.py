@@ -18,14 +18,14 @@ from graphc.schedule.program import Program
 from graphc.target import Target
 
 Array = np.ndarray
-STAGES = ("lower", "vectorise", "unroll", "expand_transcendentals")
+STAGES = ("lower", "vectorise", "unroll", "expand_transcendentals", "interleave")
 
 
 def lowered(graph: Graph, target: Target | None = None) -> History:
     """The stages of lowering, up to the last one on loops."""
     target, history = target or host(), History()
     passes = (*STABLE, *SIMPLE, *lowering_passes(target))
-    run(passes, graph, verify, (history,), stop_after="expand_transcendentals")
+    run(passes, graph, verify, (history,), stop_after="interleave")
     return history
 
 

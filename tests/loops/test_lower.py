@@ -51,8 +51,18 @@ KERNELS: dict[str, Callable[[], Tensor]] = {
         gc.tanh(gc.conv2d(images(), holding("w", 4, 2, 1, 1))).flatten(), holding("v", 3, 48)
     ),
     "transposed": lambda: gc.input("x", (gc.BATCH, 5), "float64").T * 2.0,
+    "rows added where integers say": lambda: gc.embedding(
+        gc.input("ids", (gc.BATCH, 2), "int64") * 40 - 20, holding("w", 70, 11)
+    ),
+    "side by side": lambda: gc.tanh(
+        gc.concat([gc.input("x", (gc.BATCH, 8), "float64"), gc.input("y", (gc.BATCH, 5), "float64")], 1)
+    ),
+    "rolled and reversed": lambda: gc.tanh(gc.roll(images(2, 3, 9), 4, 3))[:, :, ::-1, 2:],
+    "order": lambda: gc.sort(gc.tanh(images(3, 1, 9)), 3)[0],
+    "products": lambda: gc.prod(gc.tanh(images(2, 3, 2)), (1, 3)),
+    "running sums": lambda: gc.cumsum(gc.tanh(gc.input("x", (gc.BATCH, 19), "float64")), 1),
     "gather": lambda: gc.cross_entropy(
-        gc.input("x", (gc.BATCH, 3), "float64"), gc.input("labels", (gc.BATCH,), "int64"), "sum"
+        gc.input("x", (gc.BATCH, 3), "float64"), gc.input("labels", (gc.BATCH,), "int64"), reduction="sum"
     ),
 }
 

@@ -206,7 +206,7 @@ for f in scalars.DECLARED.values():
     for k in range(len(f.variables)):
         scalars.derivative_of(f, k + 1)
 seconds = time.process_time() - start
-assert scalars.derivative_of.cache_info().misses == 9
+assert scalars.derivative_of.cache_info().misses == sum(len(f.variables) for f in scalars.DECLARED.values())
 assert seconds < 1.5, seconds
 """
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)

@@ -64,7 +64,7 @@ def test_few_results_of_a_long_product_are_summed_along_the_lanes() -> None:
 
 FEW = Sample(((2, 2, 9, 17), (3, 2, 3, 3)), {"padding": 1})
 SHORT = Sample(((2, 1, 6, 40), (2, 1, 3, 5)), {})
-WINDOWS = Sample(((2, 3, 6, 36),), {"kernel": 2})
+WINDOWS = Sample(((2, 3, 6, 36),), {"kernel_size": 2})
 
 
 @pytest.mark.parametrize("dtype", [DType.FLOAT32, DType.FLOAT64])

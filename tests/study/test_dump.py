@@ -29,7 +29,8 @@ def test_training_leaves_a_file_for_each_stage(dense, tmp_path, monkeypatch):
     kinds = {suffix: [n for n, s in found.items() if s == suffix] for suffix in dict.fromkeys(found.values())}
     assert list(kinds) == [".graph", ".program", ".loop", ".ll", ".s"]
     assert kinds[".program"] == [
-        "fuse", "form_chains", "split_reductions", "stack_sums", "plan_layouts", "assign_buffers",
+        "fuse", "form_rows", "form_chains", "split_reductions", "stack_sums", "plan_layouts", "read_sources",
+            "assign_buffers",
     ]  # fmt: skip
     assert kinds[".loop"][0] == "lower"
     assert kinds[".ll"] == ["emit"]

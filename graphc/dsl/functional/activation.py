@@ -2,49 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from graphc.dsl.chance import drawing
+from graphc.dsl.phase import phased
 from graphc.dsl.tensor import Tensor
 from graphc.ops import activations
-from graphc.ops import scalars as _scalars
-from graphc.ops.activations import gelu, identity, relu, relu6, silu
+from graphc.ops.activations import (
+    celu,
+    elu,
+    gelu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    identity,
+    leaky_relu,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    selu,
+    silu,
+    softplus,
+    softshrink,
+    softsign,
+    tanhshrink,
+    threshold,
+)
+from graphc.ops.competition import geglu, glu, hardmax, log_softmax, maxout, softmax, softmin, swiglu
 
 __all__ = [
+    "celu",
     "elu",
+    "geglu",
     "gelu",
+    "glu",
+    "hardmax",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
     "identity",
     "leaky_relu",
     "log_softmax",
+    "maxout",
+    "mish",
+    "prelu",
     "relu",
     "relu6",
+    "rrelu",
+    "selu",
     "silu",
     "softmax",
+    "softmin",
     "softplus",
+    "softshrink",
+    "softsign",
+    "swiglu",
+    "swish",
+    "tanhshrink",
+    "threshold",
 ]
 
-
-def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """x where x > 0, else negative_slope · x."""
-    return activations.leaky_relu(x, slope=negative_slope)
+swish = silu
 
 
-def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    """x where x > 0, else alpha · (e^x - 1)."""
-    return activations.elu(x, alpha=alpha)
+def rrelu(x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool | None = None) -> Tensor:
+    """x where x > 0, else u · x: in training u is uniform in lower..upper for each element, otherwise their mean.
 
-
-def softplus(x: Any, beta: float = 1.0) -> Any:
-    """log(1 + e^(beta·x)) / beta"""
-    if not isinstance(x, Tensor):
-        return _scalars.softplus(beta * x) / beta
-    return activations.softplus(x, beta=beta)
-
-
-def softmax(x: Tensor, axis: int = -1, temperature: float = 1.0) -> Tensor:
-    """e^(x/T) / Σ e^(x/T) along an axis."""
-    return activations.softmax(x, axis=axis, temperature=temperature)
-
-
-def log_softmax(x: Tensor, axis: int = -1, temperature: float = 1.0) -> Tensor:
-    """log softmax(x) along an axis, without taking a logarithm of a small number."""
-    return activations.log_softmax(x, axis=axis, temperature=temperature)
+    Where `training` is given, it decides instead. Raises GraphcError unless lower <= upper.
+    """
+    changed = drawing(activations.rrelu, x, lower=lower, upper=upper)
+    mean = leaky_relu(x, (lower + upper) / 2)
+    return phased(changed, mean) if training is None else changed if training else mean

@@ -1,15 +1,33 @@
-"""Linear maps and convolutions."""
+"""Linear maps, sums of products, and distances of vectors."""
 
 from __future__ import annotations
 
-from graphc.dsl.tensor import Tensor
+from math import prod
+from string import ascii_letters
+
+from graphc.dsl.functional.movement import permute
+from graphc.dsl.tensor import Tensor, caller
+from graphc.errors import GraphcError, ShapeError
+from graphc.ops import einsum as sums
 from graphc.ops import linear as _linear
+from graphc.ops.distances import cdist, pairwise_distance
+from graphc.ops.linear import bias, bilinear, matmul, outer, tensordot
+from graphc.ops.reductions import normalize
 
 __all__ = [
     "bias",
+    "bilinear",
+    "cdist",
     "dense",
+    "dot",
+    "einsum",
+    "kron",
     "linear",
     "matmul",
+    "normalize",
+    "outer",
+    "pairwise_distance",
+    "tensordot",
 ]
 
 
@@ -19,15 +37,46 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y if bias is None else _linear.bias(y, bias)
 
 
-def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """The matrix product over the last two axes, leading axes broadcast."""
-    return _linear.matmul(a, b)
-
-
-def bias(x: Tensor, b: Tensor, axis: int = -1) -> Tensor:
-    """x plus a vector along one axis."""
-    return _linear.bias(x, b, axis=axis)
-
-
 linear = dense
 """torch's name."""
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Σ_i a_i · b_i of two vectors. Raises ShapeError for other tensors."""
+    if (a.ndim, b.ndim) != (1, 1):
+        raise ShapeError(f"dot: expected two vectors, got {a.shape} and {b.shape}", location=caller(), hint="use a @ b")
+    return matmul(a, b)
+
+
+def kron(a: Tensor, b: Tensor) -> Tensor:
+    """The Kronecker product of two matrices: a[i, j] · b in place of each element of a. Raises ShapeError."""
+    if (a.ndim, b.ndim) != (2, 2):
+        raise ShapeError(f"kron: expected two matrices, got {a.shape} and {b.shape}", location=caller())
+    blocks = permute(outer(a, b), order=(0, 2, 1, 3))
+    return blocks.reshape([prod(e for e in pair if isinstance(e, int)) for pair in zip(a.shape, b.shape, strict=True)])
+
+
+def einsum(equation: str, *operands: Tensor) -> Tensor:
+    """Σ of products by their indices: einsum("bij,bjk->bik", a, b). Three operands and more are multiplied two by two,
+    in the order that takes the fewest multiplications.
+
+    Raises GraphcError for a mistake in the equation, ShapeError for an index with two extents.
+    """
+    if len(operands) < 3:
+        return sums.einsum(list(operands), equation)
+    try:
+        named, extents = sums.spread(sums.parse(equation), tuple(x.shape for x in operands))
+    except GraphcError as error:
+        raise error.at(caller()) from None
+    free = (c for c in ascii_letters if c not in extents)
+    letter = {s: next(free) if s.startswith(".") else s for s in extents}
+    factors, letters = [], []
+    for x, own in zip(operands, named.operands, strict=True):
+        repeated = [e == 1 != extents[s] for s, e in zip(own, x.shape, strict=True)]
+        factors.append(x[tuple(0 if once else slice(None) for once in repeated)] if any(repeated) else x)
+        letters.append(tuple(letter[s] for s, once in zip(own, repeated, strict=True) if not once))
+    whole = sums.Equation(tuple(letters), tuple(letter[s] for s in named.result))
+    for (a, b), step in sums.cheapest(whole, {letter[s]: e for s, e in extents.items()}):
+        product = sums.einsum([factors[a], factors[b]], str(step))
+        factors = [x for k, x in enumerate(factors) if k not in (a, b)] + [product]
+    return factors[0]

@@ -6,65 +6,180 @@ from typing import Any
 
 from graphc.dsl.tensor import Tensor
 from graphc.errors import DTypeError
-from graphc.ops import losses
+from graphc.ops import cross_entropies, losses
+from graphc.ops.boxes import (
+    box_area,
+    box_iou,
+    box_iou_loss,
+    complete_box_iou_loss,
+    distance_box_iou_loss,
+    generalized_box_iou_loss,
+)
+from graphc.ops.cross_entropies import (
+    binary_cross_entropy_with_logits,
+    focal_loss,
+    nll_loss,
+    sigmoid_focal_loss,
+)
+from graphc.ops.losses import (
+    gaussian_nll_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    log_cosh_loss,
+    mse_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+)
+from graphc.ops.margin_losses import (
+    additive_margin_logits,
+    angular_margin_logits,
+    hinge_embedding_loss,
+    hinge_loss,
+    large_margin_logits,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    soft_margin_loss,
+    squared_hinge_loss,
+)
+from graphc.ops.metric_losses import (
+    contrastive_loss,
+    cosine_embedding_loss,
+    cosine_similarity,
+    info_nce,
+    nt_xent,
+    triplet_margin_loss,
+)
+from graphc.ops.metrics import (
+    accuracy,
+    top_k_accuracy,
+)
+from graphc.ops.overlap_losses import (
+    dice_loss,
+    jaccard_loss,
+    tversky_loss,
+)
 
 __all__ = [
     "accuracy",
+    "additive_margin_logits",
+    "angular_margin_logits",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "box_area",
+    "box_iou",
+    "box_iou_loss",
     "categorical_cross_entropy",
+    "complete_box_iou_loss",
+    "contrastive_loss",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
+    "dice_loss",
+    "distance_box_iou_loss",
+    "focal_loss",
+    "gaussian_nll_loss",
+    "generalized_box_iou_loss",
+    "hinge_embedding_loss",
+    "hinge_loss",
+    "huber_loss",
+    "info_nce",
+    "jaccard_loss",
+    "kl_div",
     "l1_loss",
     "l1_penalty",
     "l2_penalty",
+    "large_margin_logits",
+    "log_cosh_loss",
     "mae_loss",
+    "margin_ranking_loss",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
+    "nll_loss",
+    "nt_xent",
+    "poisson_nll_loss",
+    "sigmoid_focal_loss",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+    "squared_hinge_loss",
+    "top_k_accuracy",
+    "triplet_margin_loss",
+    "tversky_loss",
 ]
-
-
-def mse_loss(prediction: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """The mean squared error."""
-    return losses.mse(prediction, target, reduction=reduction)
-
-
-def l1_loss(prediction: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """The mean absolute error."""
-    return losses.mae(prediction, target, reduction=reduction)
-
 
 mae_loss = l1_loss
 
 
-def binary_cross_entropy_with_logits(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """Binary cross-entropy of sigmoid(logits), stable for logits of any size."""
-    return losses.binary_cross_entropy_with_logits(logits, target, reduction=reduction)
-
-
 def binary_cross_entropy(
-    prediction: Tensor, target: Tensor, reduction: str = "mean", *, from_logits: bool = False
+    prediction: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    *,
+    from_logits: bool = False,
 ) -> Tensor:
     """Binary cross-entropy of probabilities, or of logits. Logits are the stable choice."""
-    loss = losses.binary_cross_entropy_with_logits if from_logits else losses.binary_cross_entropy
-    return loss(prediction, target, reduction=reduction)
+    loss = binary_cross_entropy_with_logits if from_logits else cross_entropies.binary_cross_entropy
+    return loss(prediction, target, weight, reduction=reduction)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
-    """-log softmax(logits) at the labels: class numbers of an integer dtype, or one probability per class."""
-    _check_scores("cross_entropy", logits, labels)
-    loss = losses.cross_entropy_dense if labels.dtype.is_float else losses.cross_entropy
-    return loss(logits, labels, reduction=reduction)
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
+    """-log softmax(logits / temperature) at the labels: class numbers, or one probability for each class.
+
+    logits [n, classes, ...], labels [n, ...] of an integer dtype or, as probabilities, of the shape of the logits;
+    weight [classes], sample_weight broadcasts to [n, ...]. Labels that are `ignore_index` (none by default; torch
+    has -100) do not count; the mean is over those that do, Σ w·loss / Σ w with weights, and 0 if there is none.
+    Raises ShapeError, DTypeError, GraphcError.
+    """
+    options = {"reduction": reduction, "label_smoothing": label_smoothing, "temperature": temperature}
+    return _by_labels("cross_entropy", logits, labels, weight, sample_weight, ignore_index, options)
 
 
 def categorical_cross_entropy(
-    prediction: Tensor, labels: Tensor, reduction: str = "mean", *, from_logits: bool = False
+    prediction: Tensor,
+    labels: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+    sample_weight: Tensor | None = None,
+    from_logits: bool = False,
 ) -> Tensor:
-    """-log p at the labels (class numbers or probabilities), of probabilities or of logits."""
-    if from_logits:
-        return cross_entropy(prediction, labels, reduction)
-    _check_scores("categorical_cross_entropy", prediction, labels)
-    dense_labels = labels.dtype.is_float
-    loss = losses.categorical_cross_entropy_dense if dense_labels else losses.categorical_cross_entropy
-    return loss(prediction, labels, reduction=reduction)
+    """-log p at the labels (class numbers or probabilities), of probabilities or of logits; as cross_entropy."""
+    name = "cross_entropy" if from_logits else "categorical_cross_entropy"
+    return _by_labels(name, prediction, labels, weight, sample_weight, ignore_index, {"reduction": reduction})
+
+
+def _by_labels(
+    name: str, scores: Any, labels: Any, weight: Any, sample_weight: Any, ignore_index: Any, options: dict[str, Any]
+) -> Tensor:
+    """The operator for class numbers, or that for one probability for each class."""
+    for what, value in (("scores", scores), ("labels", labels)):
+        if not isinstance(value, Tensor):
+            raise DTypeError(f"{name}: {what} must be a tensor, got {type(value).__name__}")
+    if labels.dtype.is_float:
+        if ignore_index is not None:
+            raise DTypeError(
+                f"{name}: ignore_index marks class numbers, but the labels are {labels.type}",
+                hint="give the samples to ignore a sample_weight of 0",
+            )
+        return getattr(cross_entropies, f"{name}_dense")(scores, labels, weight, sample_weight, **options)
+    options["ignore_index"] = ignore_index
+    return getattr(cross_entropies, name)(scores, labels, weight, sample_weight, **options)
 
 
 def l1_penalty(x: Tensor, weight: float = 1.0) -> Tensor:
@@ -77,14 +192,3 @@ def l2_penalty(x: Tensor, weight: float = 1.0) -> Tensor:
     """weight · Σ x²"""
     penalty: Tensor = losses.l2_penalty(x)
     return penalty if weight == 1 else penalty * weight
-
-
-def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
-    """The fraction of rows whose first largest score is the label's."""
-    return losses.accuracy(scores, labels)
-
-
-def _check_scores(name: str, scores: Any, labels: Any) -> None:
-    for what, value in (("scores", scores), ("labels", labels)):
-        if not isinstance(value, Tensor):
-            raise DTypeError(f"{name}: {what} must be a tensor, got {type(value).__name__}")

@@ -1,33 +1,47 @@
-"""Reductions over axes."""
+"""Reductions over axes: `axis` is one, a tuple, or None for all; `keepdims` leaves them with extent 1."""
 
 from __future__ import annotations
 
-from graphc.dsl.tensor import Tensor
-from graphc.ops.reductions import Axes
+from graphc.ops.cumulative import cumprod, cumsum
+from graphc.ops.matrices import trace as matrix_trace
+from graphc.ops.reductions import (
+    all,
+    any,
+    argmax,
+    argmin,
+    count_nonzero,
+    logsumexp,
+    max,
+    mean,
+    min,
+    norm,
+    prod,
+    std,
+    sum,
+    var,
+)
 
 __all__ = [
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "count_nonzero",
+    "cumprod",
+    "cumsum",
+    "logsumexp",
+    "matrix_trace",
     "max",
     "mean",
     "min",
+    "norm",
+    "prod",
+    "std",
     "sum",
+    "var",
 ]
 
-
-def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Σ over the given axes, all of them by default."""
-    return x.sum(axis, keepdims)
-
-
-def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The mean over the given axes, all of them by default."""
-    return x.mean(axis, keepdims)
-
-
-def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The largest element over the given axes, all of them by default."""
-    return x.max(axis, keepdims)
-
-
-def min(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The smallest element over the given axes, all of them by default."""
-    return x.min(axis, keepdims)
+amax, amin = max, min
+"""numpy's names."""

@@ -6,25 +6,74 @@ from collections.abc import Callable
 
 from graphc.dsl import functional
 from graphc.dsl.layers import Layer
-from graphc.dsl.nn.arguments import Activation
-from graphc.dsl.tensor import Tensor
-from graphc.errors import GraphError
+from graphc.dsl.nn.applied import Applied
+from graphc.dsl.nn.arguments import Activation, count
+from graphc.dsl.tensor import Tensor, caller
+from graphc.errors import GraphError, ShapeError
 
-__all__ = ["LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Softplus", "Tanh"]
+__all__ = [
+    "CELU",
+    "ELU",
+    "GEGLU",
+    "GELU",
+    "GLU",
+    "SELU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "LogSigmoid",
+    "LogSoftmax",
+    "Maxout",
+    "Mish",
+    "PReLU",
+    "RReLU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softmax2d",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "SwiGLU",
+    "Swish",
+    "Tanh",
+    "Tanhshrink",
+    "Threshold",
+]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "celu": functional.celu,
     "elu": functional.elu,
     "gelu": functional.gelu,
+    "glu": functional.glu,
+    "hardshrink": functional.hardshrink,
+    "hardsigmoid": functional.hardsigmoid,
+    "hardswish": functional.hardswish,
+    "hardtanh": functional.hardtanh,
     "identity": functional.identity,
     "leaky_relu": functional.leaky_relu,
-    "linear": functional.identity,
+    "log_sigmoid": functional.log_sigmoid,
     "log_softmax": functional.log_softmax,
+    "mish": functional.mish,
     "relu": functional.relu,
+    "relu6": functional.relu6,
+    "selu": functional.selu,
     "sigmoid": functional.sigmoid,
     "silu": functional.silu,
     "softmax": functional.softmax,
+    "softmin": functional.softmin,
     "softplus": functional.softplus,
+    "softshrink": functional.softshrink,
+    "softsign": functional.softsign,
     "tanh": functional.tanh,
+    "tanhshrink": functional.tanhshrink,
+    "linear": functional.identity,
+    "swish": functional.swish,
 }
 
 
@@ -37,59 +86,145 @@ def activation_function(spelling: Activation) -> Callable[[Tensor], Tensor] | No
     return ACTIVATIONS[spelling]
 
 
-class ReLU(Layer):
-    """max(x, 0)"""
+class ReLU(Applied):
+    function = functional.relu
+
+
+class ReLU6(Applied):
+    function = functional.relu6
+
+
+class LeakyReLU(Applied):
+    function = functional.leaky_relu
+
+
+class PReLU(Layer):
+    """x where x > 0, else weight · x: one weight to be learnt, or one for each of the channels of axis 1.
+
+    He et al. 2015. Raises ShapeError where the channels differ.
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, name: str | None = None) -> None:
+        self.name, self.num_parameters, self.init = name, count(self, "num_parameters", num_parameters), init
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(x)
+        return functional.prelu(x, self.parameter("weight", (self.num_parameters,), self.init, x.dtype))
 
 
-class LeakyReLU(Layer):
-    """x where x > 0, else negative_slope · x."""
+class RReLU(Applied):
+    function = staticmethod(functional.rrelu)
 
-    def __init__(self, negative_slope: float = 0.01, name: str | None = None) -> None:
-        self.name, self.negative_slope = name, negative_slope
+
+class ELU(Applied):
+    function = functional.elu
+
+
+class SELU(Applied):
+    function = functional.selu
+
+
+class CELU(Applied):
+    function = functional.celu
+
+
+class GELU(Applied):
+    function = functional.gelu
+
+
+class SiLU(Applied):
+    function = functional.silu
+
+
+Swish = SiLU
+
+
+class Mish(Applied):
+    function = functional.mish
+
+
+class Softplus(Applied):
+    function = functional.softplus
+
+
+class Softsign(Applied):
+    function = functional.softsign
+
+
+class Hardtanh(Applied):
+    function = functional.hardtanh
+
+
+class Hardsigmoid(Applied):
+    function = functional.hardsigmoid
+
+
+class Hardswish(Applied):
+    function = functional.hardswish
+
+
+class Hardshrink(Applied):
+    function = functional.hardshrink
+
+
+class Softshrink(Applied):
+    function = functional.softshrink
+
+
+class Tanhshrink(Applied):
+    function = functional.tanhshrink
+
+
+class Threshold(Applied):
+    function = functional.threshold
+
+
+class Sigmoid(Applied):
+    function = functional.sigmoid
+
+
+class LogSigmoid(Applied):
+    function = functional.log_sigmoid
+
+
+class Tanh(Applied):
+    function = functional.tanh
+
+
+class Softmax(Applied):
+    function = functional.softmax
+
+
+class LogSoftmax(Applied):
+    function = functional.log_softmax
+
+
+class Softmin(Applied):
+    function = functional.softmin
+
+
+class Softmax2d(Layer):
+    """softmax over the channels of images [n, channels, height, width]. Raises ShapeError for other inputs."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.leaky_relu(x, self.negative_slope)
+        if x.ndim != 4:
+            raise ShapeError(
+                f"Softmax2d: expected images [n, channels, height, width], got {x.shape}", location=caller(),
+                hint="for other tensors use Softmax(axis)",
+            )  # fmt: skip
+        return functional.softmax(x, 1)
 
 
-class Sigmoid(Layer):
-    """1 / (1 + e^-x)"""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.sigmoid(x)
+class GLU(Applied):
+    function = functional.glu
 
 
-class Tanh(Layer):
-    """The hyperbolic tangent."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.tanh(x)
+class SwiGLU(Applied):
+    function = functional.swiglu
 
 
-class Softplus(Layer):
-    """log(1 + e^(beta·x)) / beta"""
-
-    def __init__(self, beta: float = 1.0, name: str | None = None) -> None:
-        self.name, self.beta = name, beta
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.softplus(x, self.beta)
+class GEGLU(Applied):
+    function = functional.geglu
 
 
-class Softmax(Layer):
-    """e^(x/T) / Σ e^(x/T) along an axis."""
-
-    def __init__(self, axis: int = -1, temperature: float = 1.0, name: str | None = None) -> None:
-        self.name, self.axis, self.temperature = name, axis, temperature
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.softmax(x, self.axis, self.temperature)
-
-
-class LogSoftmax(Softmax):
-    """log softmax(x) along an axis."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.log_softmax(x, self.axis, self.temperature)
+class Maxout(Applied):
+    function = functional.maxout

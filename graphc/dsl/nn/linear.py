@@ -12,7 +12,7 @@ from graphc.dsl.scope import current
 from graphc.dsl.tensor import Tensor, caller
 from graphc.errors import GraphError, ShapeError
 
-__all__ = ["Dense", "Linear"]
+__all__ = ["Bilinear", "Dense", "Linear"]
 
 
 class Dense(Layer):
@@ -55,3 +55,36 @@ class Linear(Dense):
             raise GraphError("Linear takes the number of units, or the numbers of input features and units")
         super().__init__(features[-1], **options)
         self.in_features = count(self, "in_features", features[0]) if len(features) == 2 else None
+
+
+class Bilinear(Layer):
+    """x · W_o · z + b_o for each output o; weight [out, in1, in2], bias [out], for x [..., in1] and z [..., in2].
+
+    Bilinear(out_features), or Bilinear(in1_features, in2_features, out_features), which checks the inputs.
+    """
+
+    def __init__(
+        self,
+        *features: int,
+        bias: bool = True,
+        weight_init: Initial = "lecun_uniform",
+        bias_init: Initial = "zeros",
+        name: str | None = None,
+    ) -> None:
+        if len(features) not in (1, 3):
+            raise GraphError("Bilinear takes the number of outputs, or the numbers of both inputs and of outputs")
+        self.name, self.bias, self.weight_init, self.bias_init = name, bias, weight_init, bias_init
+        self.in_features = tuple(count(self, "in_features", f) for f in features[:-1])
+        self.out_features = count(self, "out_features", features[-1])
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        found = fixed(self, x, -1, "features"), fixed(self, z, -1, "features")
+        if self.in_features not in ((), found):
+            raise ShapeError(
+                f"declared for {self.in_features} input features, but the inputs have {found}",
+                location=caller(), layer=str(current.get()), hint=f"write Bilinear({self.out_features})",
+            )  # fmt: skip
+        weight = self.parameter("weight", (self.out_features, *found), self.weight_init, x.dtype)
+        bias = self.parameter("bias", (self.out_features,), self.bias_init, x.dtype) if self.bias else None
+        y: Tensor = functional.bilinear(x, z, weight, bias)
+        return y

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from graphc.graph.analysis.recurrences import recurrences
 from graphc.graph.ir import Graph, Value
 
 
@@ -12,7 +13,8 @@ from graphc.graph.ir import Graph, Value
 class Interval:
     """Positions in `graph.nodes`: the definition (-1 for inputs and parameters) and the last read.
 
-    Results are read by the position after the last node; a value that nobody reads dies where it is defined.
+    Results are read by the position after the last node; a value that nobody reads dies where it is defined. What a
+    recurrence computes or reads is alive from its first member to its last.
     """
 
     first: int
@@ -65,6 +67,12 @@ def liveness(graph: Graph) -> Liveness:
     for k, node in enumerate(graph.nodes):
         for v in node.inputs:
             last[v] = k
+    for recurrence in recurrences(graph):
+        start, end = (first[node.output] for node in (recurrence.nodes[0], recurrence.nodes[-1]))
+        for node in recurrence.nodes:
+            first[node.output] = start
+            for v in (node.output, *node.inputs):
+                last[v] = max(last[v], end)
     for v in graph.results:
         last[v] = len(graph.nodes)
     return Liveness({v: Interval(first[v], last[v]) for v in graph.values}, len(graph.nodes))

@@ -16,6 +16,7 @@ from networkx.algorithms.flow import boykov_kolmogorov
 
 from graphc.errors import GraphError
 from graphc.graph.analysis.liveness import size_in_bytes
+from graphc.graph.analysis.recurrences import members
 from graphc.graph.analysis.topology import descendants
 from graphc.graph.ir import Graph, Node, Value
 from graphc.ops.cost import count, operations
@@ -49,29 +50,34 @@ def store_or_recompute(
 ) -> tuple[Decision, ...]:
     """The decision for each forward value on which the backward part depends, in order of definition.
 
-    Reductions are never recomputed; pointwise values may be, when the memory that it saves is worth the
-    work. `overrides` maps a value to whether it must be stored. Raises GraphError when a reduction is to be
-    recomputed.
+    Reductions and members of recurrences are never recomputed; pointwise values may be, when the memory that it saves
+    is worth the work. `overrides` maps a value to whether it must be stored. Raises GraphError when what is never
+    recomputed is to be.
     """
     overrides = overrides or {}
+    recurrent = members(graph)
     backward = backward_nodes(graph)
     later = {node.output for node in backward}
     forward = {node.output: node for node in graph.nodes if node.output not in later}
     needed = {v for node in backward for v in node.inputs if v in forward}
     needed |= {v for v in overrides if v in forward}
     for v, stored in overrides.items():
-        if v in forward and not stored and forward[v].formula.reduction is not None:
+        if v in forward and not stored and (v in recurrent or forward[v].formula.reduction is not None):
+            kind = "belongs to a recurrence" if v in recurrent else "is a reduction"
             raise GraphError(
-                f"{v} cannot be recomputed: it is a reduction",
-                hint="store it, or recompute the values before it",
-            )
-    recomputed = _sink_side(forward, needed, batch, overrides)
+                f"{v} cannot be recomputed: it {kind}", hint="store it, or recompute the values before it"
+            )  # fmt: skip
+    recomputed = _sink_side(forward, needed, batch, {**overrides, **dict.fromkeys(recurrent, True)})
     relevant = _relevant(forward, needed, recomputed)
     return tuple(
         Decision(
             v,
             v not in recomputed,
-            "asked for" if v in overrides else _reason(forward[v], v not in recomputed, forward, relevant),
+            "asked for"
+            if v in overrides
+            else "a recurrence is never recomputed"
+            if v in recurrent
+            else _reason(forward[v], v not in recomputed, forward, relevant),
             size_in_bytes(v, batch),
         )
         for v in forward

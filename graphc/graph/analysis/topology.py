@@ -1,4 +1,7 @@
-"""The graph as a directed graph of values: order, levels, reachability, longest path."""
+"""The graph as a directed graph of values: order, levels, reachability, longest path.
+
+Order, levels and paths are those within one step of time: what is delayed was there before.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from graphc.errors import GraphError
 from graphc.graph.ir import Graph, Node, Value
 
 
-def digraph(graph: Graph) -> nx.DiGraph:
+def digraph(graph: Graph, *, delayed: bool = True) -> nx.DiGraph:
     """One vertex for each value, an edge from each operand to the result, `node` on computed values."""
     view = nx.DiGraph()
     view.add_nodes_from(graph.values)
     for node in graph.nodes:
         view.nodes[node.output]["node"] = node
-        view.add_edges_from((v, node.output) for v in node.inputs)
+        view.add_edges_from((v, node.output) for v in node.inputs if delayed or v not in node.delayed)
     return view
 
 
@@ -36,7 +39,7 @@ class Topology:
 
 def topology(graph: Graph) -> Topology:
     """Topological order and levels. Raises GraphError when the graph has a cycle."""
-    view = digraph(graph)
+    view = digraph(graph, delayed=False)
     position = {v: k for k, v in enumerate(graph.values)}
     try:
         order = tuple(nx.lexicographical_topological_sort(view, key=position.__getitem__))
@@ -51,28 +54,32 @@ def topology(graph: Graph) -> Topology:
 
 def ancestors(graph: Graph, values: Iterable[Value]) -> frozenset[Value]:
     """Every value that one of `values` is computed from, themselves included."""
-    return _reached(nx.reverse_view(digraph(graph)), values)
+    producers = graph.producers()
+    found: set[Value] = set()
+    pending = list(values)
+    while pending:
+        value = pending.pop()
+        if value not in found:
+            found.add(value)
+            pending.extend(producers[value].inputs if value in producers else ())
+    return frozenset(found)
 
 
 def descendants(graph: Graph, values: Iterable[Value]) -> frozenset[Value]:
     """Every value that is computed from one of `values`, themselves included."""
-    return _reached(digraph(graph), values)
-
-
-def _reached(view: nx.DiGraph, sources: Iterable[Value]) -> frozenset[Value]:
+    view = digraph(graph)
     found: set[Value] = set()
-    for source in sources:
-        if source not in found:
-            found |= {source, *nx.descendants(view, source)}
+    for value in values:
+        if value not in found:
+            found |= {value, *nx.descendants(view, value)}
     return frozenset(found)
 
 
 def longest_path(graph: Graph, weight: Callable[[Node], float]) -> tuple[Node, ...]:
     """The chain of nodes with the largest total weight: what no parallelism between nodes can shorten."""
-    view = digraph(graph)
-    for node in graph.nodes:
-        for v in node.inputs:
-            view.edges[v, node.output]["weight"] = weight(node)
+    view = digraph(graph, delayed=False)
+    for _, v, edge in view.edges(data=True):
+        edge["weight"] = weight(view.nodes[v]["node"])
     path = nx.dag_longest_path(view, weight="weight", default_weight=0)
     producers = graph.producers()
     return tuple(producers[v] for v in path if v in producers)

@@ -19,6 +19,7 @@ from math import prod, sqrt
 from typing import Literal
 
 from graphc.errors import GraphcError
+from graphc.graph.analysis.recurrences import members
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Node, Value
 from graphc.ops.correlation import Correlation, Tiled, correlation, tiled
@@ -59,6 +60,9 @@ class Decision:
     error: float = 0.0
 
 
+RECURRENT = Decision(False, "it runs one step of time after another")
+
+
 def apply_winograd(graph: Graph, target: Target, policy: Policy = "auto", chain: int | None = None) -> Graph:
     """The graph with correlations computed by Winograd's method where `decide` takes it.
 
@@ -70,8 +74,9 @@ def apply_winograd(graph: Graph, target: Target, policy: Policy = "auto", chain:
         return graph
     builder = Builder(graph)
     builder.nodes = []
+    recurrent = members(graph)
     for node in graph.nodes:
-        decision = decide(node, target, policy, chain)
+        decision = RECURRENT if node.output in recurrent else decide(node, target, policy, chain)
         if node.formula.reduction == "sum":
             remark(str(node.output), decision.reason)
         if decision.taken:

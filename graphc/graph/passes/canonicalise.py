@@ -13,6 +13,7 @@ from graphc.graph.rewriting import (
     why_not_inlined,
 )
 from graphc.ops.compose import index_arithmetic, is_identity_read, is_permutation, remap_of
+from graphc.ops.recurrence import places
 from graphc.passes import remark
 
 
@@ -46,6 +47,16 @@ def _is_copy(node: Node) -> bool:
     return unchanged and is_identity_read(node.formula, node.formula.operands[0])
 
 
+def _whole(mover: Node) -> bool:
+    """Whether a permutation moves all elements of its source: of a part of it, the adjoint would be a whole."""
+    extents = {a.name: a.extent for a in mover.formula.axes}
+    ((_, index),) = places(mover.formula)
+    return all(
+        extent == (1 if place is None else extents[place[0]])
+        for place, extent in zip(index, mover.inputs[0].type.shape, strict=True)
+    )
+
+
 def _through_all(node: Node, movers: dict[Value, Node]) -> Node:
     """The node reading through one movement after the other, as long as that is cheap."""
     refused: set[Value] = set()
@@ -60,7 +71,7 @@ def _through_all(node: Node, movers: dict[Value, Node]) -> Node:
 def _through(node: Node, mover: Node) -> Node:
     """The node reading the mover's source, where that is cheap."""
     into_movement = remap_of(node.formula) is not None
-    if not into_movement and not is_permutation(mover.formula):
+    if not into_movement and not (is_permutation(mover.formula) and _whole(mover)):
         return node
     reason = why_not_inlined(node, mover)
     if reason is None and inlining_needs_guard(node, mover):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from graphc.graph.analysis.recurrences import settled
 from graphc.graph.ir import Graph, Node, Value
 from graphc.graph.passes.eliminate_dead_code import eliminate_dead_code
 from graphc.graph.rewriting import exchange, inline_producer, inlining_needs_guard, rewire, why_not_inlined
@@ -32,7 +31,7 @@ def fold_constants(graph: Graph) -> Graph:
             copies[node.output] = source
         nodes.append(node)
     folded = exchange(graph.with_nodes(tuple(nodes)), copies)
-    return graph if folded == graph else eliminate_dead_code(folded)
+    return graph if folded == graph else settled(eliminate_dead_code(folded))
 
 
 def _fold(node: Node, constants: dict[Value, Node]) -> Node:
@@ -50,8 +49,7 @@ def _fold(node: Node, constants: dict[Value, Node]) -> Node:
     formula = drop_idle_axes(decide_conditions(node.formula))
     if formula is node.formula:
         return node
-    values = dict(zip(node.formula.operands, node.inputs, strict=True))
-    return replace(node, formula=formula, inputs=tuple(values[o] for o in formula.operands))
+    return node.stating(formula, dict(zip(node.formula.operands, node.inputs, strict=True)))
 
 
 def _copied(node: Node) -> Value | None:

@@ -6,8 +6,7 @@ its adjoint shares that factor.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from graphc.graph.analysis.recurrences import settled
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Node, Value
 from graphc.ops.formula import Formula, canonical
@@ -24,14 +23,14 @@ def hoist_invariants(graph: Graph) -> Graph:
     known: Known = {}
     for node in graph.nodes:
         builder.nodes.append(_hoisted(node, builder, known))
-    return graph if len(builder.nodes) == len(graph.nodes) else builder.graph(graph.outputs, graph.updates)
+    return graph if len(builder.nodes) == len(graph.nodes) else settled(builder.graph(graph.outputs, graph.updates))
 
 
 def _hoisted(node: Node, builder: Builder, known: Known) -> Node:
     """The node reading its invariants, for which nodes are appended."""
     operands = dict(zip(node.formula.operands, node.inputs, strict=True))
     dtype = node.output.type.dtype
-    usable = {name for name, value in operands.items() if value.type.dtype is dtype}
+    usable = {name for name, v in operands.items() if v.type.dtype is dtype and v not in node.delayed}
     new, found = invariants(node.formula, usable)
     for name, f in found:
         inputs = tuple(operands[o] for o in f.operands)
@@ -42,4 +41,4 @@ def _hoisted(node: Node, builder: Builder, known: Known) -> Node:
                 scope=node.scope, origin=node.origin, location=node.location,
             )  # fmt: skip
         operands[name] = known[key]
-    return replace(node, formula=new, inputs=tuple(operands[o] for o in new.operands)) if found else node
+    return node.stating(new, operands) if found else node

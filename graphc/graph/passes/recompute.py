@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from graphc.graph.analysis.liveness import liveness, size_in_bytes
 from graphc.graph.analysis.mincut import backward_nodes
+from graphc.graph.analysis.recurrences import members, settled
 from graphc.graph.analysis.topology import descendants
 from graphc.graph.ir import Graph, Node, Value
 from graphc.graph.rewriting import inline_producer, inlining_needs_guard, rewire, why_not_inlined
@@ -50,11 +51,12 @@ def _choice(graph: Graph, later: set[Value]) -> dict[Value, Node]:
     """What is computed again, each with the node that computes it from values that are kept."""
     last = {v: interval.last for v, interval in liveness(graph).intervals.items()}
     forward = {node.output: node for node in graph.nodes if node.output not in later}
+    recurrent = members(graph)
     needed = {v for node in graph.nodes if node.output in later for v in node.inputs if v in forward}
     needed |= set(graph.results)
     again: dict[Value, Node] = {}
     for v in forward:
-        if v not in needed or v in graph.results or not _large(v):
+        if v not in needed or v in graph.results or v in recurrent or not _large(v):
             continue
         node = _from_kept(forward[v], forward, needed - set(again))
         sources = [u for u in node.inputs if _large(u)]
@@ -109,7 +111,7 @@ def _rewritten(graph: Graph, later: set[Value], again: dict[Value, Node]) -> Gra
                 fresh, call = fresh + 1, call + 1
             node = rewire(node, copies)
         nodes.append(node)
-    return graph.with_nodes(tuple(nodes))
+    return settled(graph.with_nodes(tuple(nodes)))
 
 
 def _in_place(node: Node, v: Value) -> bool:

@@ -57,16 +57,8 @@ def _shift(graph: Graph, original: Node) -> Graph | None:
     for node in graph.nodes:
         if node.output == total.output:
             operator = f"{total.operator}.largest"
-            nodes.append(
-                replace(
-                    total,
-                    operator=operator,
-                    formula=top,
-                    output=largest,
-                    inputs=tuple(values[o] for o in top.operands),
-                )
-            )
-            nodes.append(replace(total, formula=rest, inputs=tuple(values[o] for o in rest.operands)))
+            nodes.append(replace(total, operator=operator, output=largest).stating(top, values))
+            nodes.append(total.stating(rest, values))
         else:
             nodes.append(rewritten.get(node.output, node))
     return eliminate_dead_code(graph.with_nodes(tuple(nodes)))
@@ -88,6 +80,8 @@ def _sum_of_exponentials(node: Node, producers: dict[Value, Node]) -> Node | Non
 
 def _reader(consumer: Node, total: Value, largest: Value, producers: dict[Value, Node]) -> Node | None:
     """A consumer reading the shifted sum and the shift, exponentials beside it taken in if need be."""
+    if total in consumer.delayed:
+        return None
     consumer = merge_operands(consumer)
     for candidate in (consumer, _with_exponentials(consumer, total, producers)):
         name = fresh_name("largest", candidate.formula.operands)
@@ -95,7 +89,7 @@ def _reader(consumer: Node, total: Value, largest: Value, producers: dict[Value,
         operand = next(o for o, v in values.items() if v == total)
         formula = reading_shifted(candidate.formula, operand, name)
         if formula is not None:
-            return replace(candidate, formula=formula, inputs=tuple(values[o] for o in formula.operands))
+            return candidate.stating(formula, values)
     return None
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from graphc.graph.ir import Graph, Node, Value
 from graphc.graph.passes.eliminate_dead_code import eliminate_dead_code
 from graphc.graph.rewriting import inline_producer, why_not_inlined
@@ -60,5 +58,4 @@ def _stabilised(node: Node) -> Node:
     formula = stabilised(node.formula)
     if formula is node.formula:
         return node
-    inputs = dict(zip(node.formula.operands, node.inputs, strict=True))
-    return replace(node, formula=formula, inputs=tuple(inputs[o] for o in formula.operands))
+    return node.stating(formula, dict(zip(node.formula.operands, node.inputs, strict=True)))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from graphc.autodiff.backward import gradients
+from graphc.dsl.tensor import Tensor
+from graphc.dsl.trace import trace
 from graphc.graph.interpreter import interpret
 from graphc.graph.passes import (
     canonicalise,
@@ -19,6 +24,7 @@ from graphc.graph.passes import (
 from graphc.graph.passes.hoist_invariants import hoist_invariants
 from graphc.graph.passes.read_through_selections import read_through_selections
 from graphc.graph.verifier import verify
+from tests.recurrent import Recurrent, evaluated, recurrences
 from tests.strategies import Case, graphs
 
 PASSES = (
@@ -59,6 +65,26 @@ def test_values_stay_after_every_prefix(case: Case) -> None:
         graph = step(graph)
         verify(graph, step.__name__)
         assert_same(expected, values(case, graph), step.__name__)
+
+
+@SEARCH
+@given(recurrences(most=4))
+def test_recurrences_stay_recurrences_after_every_prefix(case: Recurrent) -> None:
+    """With their gradients, whose recurrences run backwards."""
+    graph = trace(sum_of(case.scanned(case.leaves()))).graph
+    graph, found = gradients(graph, graph.outputs[0], (*graph.inputs, *graph.parameters))
+    graph = replace(graph, outputs=(*graph.outputs, *found))
+    verify(graph)
+    expected = evaluated(graph, case.arrays)
+    for step in PASSES:
+        graph = step(graph)
+        verify(graph, step.__name__)
+        assert_same(expected, evaluated(graph, case.arrays), step.__name__)
+        assert step(graph) is graph, step.__name__
+
+
+def sum_of(tensors: tuple[Tensor, ...]) -> Tensor:
+    return sum((t.sum() for t in tensors[1:]), start=tensors[0].sum())
 
 
 @pytest.mark.parametrize("step", PASSES, ids=lambda p: p.__name__)

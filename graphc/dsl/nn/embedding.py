@@ -1,0 +1,66 @@
+"""Layers that turn integers into vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.dsl import functional
+from graphc.dsl.initialisers import Array, Initialiser, Shape, initialiser, normal
+from graphc.dsl.layers import Layer
+from graphc.dsl.nn.arguments import Initial, count
+from graphc.dsl.tensor import Tensor, as_dtype, caller
+from graphc.errors import ShapeError
+
+__all__ = ["Embedding"]
+
+STANDARD = normal()
+"""N(0, 1)"""
+
+
+@dataclass(frozen=True, slots=True)
+class _WithoutRow:
+    """Drawn as usual, but for one row of zeros."""
+
+    drawn: Initialiser
+    row: int
+
+    def __call__(self, shape: Shape, generator: np.random.Generator) -> Array:
+        values = self.drawn(shape, generator)
+        values[self.row] = 0
+        return values
+
+
+class Embedding(Layer):
+    """weight[index[...], :]; weight [num_embeddings, embedding_dim], from the standard normal distribution as torch's.
+
+    The row `padding_idx` starts as zeros and is never trained. An input that is fed is checked to be below
+    `num_embeddings`; computed indices outside of the table give zeros.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        weight_init: Initial = STANDARD,
+        dtype: str = "float32",
+        name: str | None = None,
+    ) -> None:
+        self.name, self.dtype = name, as_dtype(dtype, "Embedding")
+        self.num_embeddings = count(self, "num_embeddings", num_embeddings)
+        self.embedding_dim = count(self, "embedding_dim", embedding_dim)
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ShapeError(
+                f"Embedding: padding_idx {padding_idx} is no row of a table with {num_embeddings}", location=caller(),
+                hint=f"use 0 to {num_embeddings - 1}",
+            )  # fmt: skip
+        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        drawn = initialiser(weight_init)
+        self.weight_init = drawn if self.padding_idx is None else _WithoutRow(drawn, self.padding_idx)
+
+    def forward(self, index: Tensor) -> Tensor:
+        shape = (self.num_embeddings, self.embedding_dim)
+        weight = self.parameter("weight", shape, self.weight_init, self.dtype)
+        return functional.embedding(index, weight, self.padding_idx)
