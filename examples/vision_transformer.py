@@ -9,7 +9,7 @@ from graphc import nn
 from graphc.train.data import load, normalise, split
 from graphc.train.schedules import cosine
 
-EPOCHS, BATCH, WIDTH = 30, 32, 32
+EPOCHS, BATCH, WIDTH = 45, 32, 32
 
 training, test = normalise(*load("digits"))
 learning, validation = split(training, 0.2)

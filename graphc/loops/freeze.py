@@ -99,7 +99,7 @@ def freeze_index(e: sp.Expr, scope: Scope) -> Index:
 
 
 def freeze_condition(c: Cond, scope: Scope) -> Condition | None:
-    """A condition on indices alone as a Condition, None if it depends on data."""
+    """A condition on indices alone as a Condition; None if it depends on data, or compares other than indices."""
     if any(isinstance(node, Read) for node in sp.preorder_traversal(c)):
         return None
     match c.kind:
@@ -111,10 +111,9 @@ def freeze_condition(c: Cond, scope: Scope) -> Condition | None:
             e = c.args[2]
             scale = int(sp.ilcm(1, *[k.q for k in e.as_coefficients_dict().values()]))
             return Condition("divides", freeze_index(sp.expand(scale * e), scope), int(c.args[1]) * scale)
-        case "lt":
-            return Condition("ge", freeze_index(c.args[2], scope) - freeze_index(c.args[1], scope) - 1)
-        case "le":
-            return Condition("ge", freeze_index(c.args[2], scope) - freeze_index(c.args[1], scope))
+        case "lt" | "le" if _is_integer(c.args[1], scope) and _is_integer(c.args[2], scope):
+            gap = freeze_index(c.args[2], scope) - freeze_index(c.args[1], scope)
+            return Condition("ge", gap - 1 if c.kind == "lt" else gap)
         case _:
             return None
 

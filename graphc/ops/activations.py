@@ -91,7 +91,7 @@ def hardtanh(a: Expr, *, min_val: float = -1.0, max_val: float = 1.0) -> Expr:
 @pointwise(domain=(-4.0, 4.0))
 def hardsigmoid(a: Expr) -> Expr:
     """(a + 3) / 6 limited to 0..1."""
-    return Where(le(a, -3), 0, Where(le(3, a), 1, a / 6 + sp.S.Half))
+    return Where(le(a, -3), 0, Where(le(3, a), 6, a + 3)) / 6  # a/6 + 1/2 would lose its digits near -3
 
 
 @pointwise(domain=(-4.0, 4.0))

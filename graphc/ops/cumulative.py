@@ -1,4 +1,4 @@
-"""Running totals along an axis, in two levels: inside of blocks of about √count elements, and over whole blocks.
+"""Running totals and extrema along an axis, in two levels: in blocks of about √count elements, and over whole blocks.
 
     total of a block   S[p] = Σ_{t<b} X[p·b + t]
     running sum        Y[i] = Σ_{t ≤ i mod b} X[⌊i/b⌋·b + t] + Σ_{p < ⌊i/b⌋} S[p]
@@ -14,9 +14,10 @@ from math import isqrt
 from sympy.core.expr import Expr
 
 from graphc.errors import ShapeError
+from graphc.ops import scalars
 from graphc.ops.formula import FloorDiv, Mod, le, lt
 from graphc.ops.movement import normal_axis, pointwise_axes
-from graphc.ops.notation import Operand, Product, Sum
+from graphc.ops.notation import Max, Min, Operand, Product, Sum
 from graphc.ops.notation import axis as new_axis
 from graphc.ops.operator import Sample, op
 from graphc.types import Batch
@@ -58,3 +59,15 @@ def cumsum(X: Operand, *, axis: int = -1) -> Expr:
 def cumprod(X: Operand, *, axis: int = -1) -> Expr:
     """Y[..., i, ...] = Π_{j ≤ i} X[..., j, ...]; the derivative is exact where elements are 0. Raises ShapeError."""
     return _running("cumprod", X, axis, Product, lambda a, b: a * b)
+
+
+@op(register=True, samples=SAMPLES[:2])
+def cummax(X: Operand, *, axis: int = -1) -> Expr:
+    """Y[..., i, ...] = max_{j ≤ i} X[..., j, ...]. Raises ShapeError for the batch axis."""
+    return _running("cummax", X, axis, Max, scalars.maximum)
+
+
+@op(register=True, samples=SAMPLES[:2])
+def cummin(X: Operand, *, axis: int = -1) -> Expr:
+    """Y[..., i, ...] = min_{j ≤ i} X[..., j, ...]. Raises ShapeError for the batch axis."""
+    return _running("cummin", X, axis, Min, scalars.minimum)

@@ -260,13 +260,13 @@ def sinh(a: Expr) -> Expr:
 
 @pointwise()
 def cosh(a: Expr) -> Expr:
-    """(e^a + e^-a) / 2"""
-    return (scalars.exp(a) + scalars.exp(-a)) / 2
+    """(e^a + e^-a) / 2 = 1 + 2·sinh²(a/2), whose derivative is accurate near 0."""
+    return 1 + 2 * sinh(a / 2) ** 2
 
 
 @pointwise()
 def log_cosh(a: Expr) -> Expr:
-    """log((e^a + e^-a) / 2) = |a| - log 2 + ..., finite for any a."""
+    """log((e^a + e^-a) / 2), about a²/2 near 0 and |a| - log 2 far from it; finite for any a."""
     return scalars.log_cosh(a)
 
 

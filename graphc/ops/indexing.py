@@ -10,7 +10,7 @@ from sympy.core.expr import Expr
 from graphc.errors import ShapeError
 from graphc.ops.formula import Where, eq, lt, size_of
 from graphc.ops.movement import normal_axis, pointwise_axes
-from graphc.ops.notation import Max, Operand, Sum, axes, axis, pointwise_names
+from graphc.ops.notation import Max, Operand, Sum, axis, pointwise_names
 from graphc.ops.operator import Sample, op
 from graphc.types import Batch, DType
 
@@ -201,7 +201,7 @@ def take(X: Operand, index: Operand, *, axis: int = 0) -> Expr:
 GATHERED = [
     Sample(((4, 3), ("int", 4, (2, 3))), {"axis": 0}),
     Sample(((2, 5, 3), ("int", 5, (2, 4, 3))), {"axis": 1}),
-    Sample(((3, 4), ("int", 4, (3, 1))), {"axis": -1}),
+    Sample(((3, 4), ("int", 4, (2, 1))), {"axis": -1}),
 ]
 
 
@@ -209,65 +209,73 @@ GATHERED = [
 def gather(X: Operand, index: Operand, *, axis: int = -1) -> Expr:
     """Y[..., t, ...] = X[..., index[..., t, ...], ...]: for every place of the other axes an index of its own.
 
-    Raises ShapeError for the batch axis, and unless X and `index` are equal in all other axes.
+    Raises ShapeError for the batch axis, and where `index` is longer than X along another axis; it may be shorter.
     """
     position = _along("gather", X, axis)
-    _same_but("gather", X, index, position)
+    _within("gather", index, X, but=position)
     at = pointwise_axes(index.shape)
     return X.at(*at[:position], index[at], *at[position + 1 :])
 
 
-def _same_but(name: str, X: Operand, other: Operand, position: int) -> None:
-    """Raises ShapeError unless two tensors differ along one axis only."""
-    if X.rank != other.rank:
-        raise ShapeError(f"{name}: X has {X.rank} axes {X.shape}, {other.name} has {other.rank} {other.shape}")
-    for k, (a, b) in enumerate(zip(X.shape, other.shape, strict=True)):
-        if a != b and k != position:
-            raise ShapeError(
-                f"{name}: axis {k} is {a} in X {X.shape} but {b} in {other.name} {other.shape}",
-                hint=f"only axis {position} may differ; use broadcast_to, or slice the larger one",
-            )
+def _within(name: str, index: Operand, X: Operand, but: int | None = None) -> None:
+    """Raises ShapeError where the index is longer than another tensor, but for one axis; the batch must be equal."""
+    if X.rank != index.rank:
+        raise ShapeError(f"{name}: {X.name} has {X.rank} axes {X.shape}, index has {index.rank} {index.shape}")
+    for k, (whole, part) in enumerate(zip(X.shape, index.shape, strict=True)):
+        if k == but or whole == part:
+            continue
+        hint = f"slice the index to {whole} along axis {k}"
+        if isinstance(whole, Batch) or isinstance(part, Batch):
+            hint = "the batch must be equal: declare both with it, or both with a fixed number of samples"
+        elif part < whole:
+            continue
+        raise ShapeError(
+            f"{name}: axis {k} is {part} in index {index.shape}, but {whole} in {X.name} {X.shape}", hint=hint
+        )
 
 
 SCATTERED = [
     Sample(((4, 3), ("int", 4, (2, 3)), (2, 3))),
     Sample(((2, 3), ("int", 3, (2, 5)), (2, 5)), {"axis": 1}),
+    Sample(((4, 3), ("int", 4, (3, 2)), (4, 3))),
 ]
 
 
 def _scattered(name: str, X: Operand, index: Operand, source: Operand, position: int) -> tuple[Any, ...]:
-    """(axes of the result, the axes of the source, whether an element of it goes to that of the result)"""
+    """(X at the result, the term t, source at t, the conditions under which it goes to that element of the result)"""
     position = _along(name, X, position)
-    _same_but(name, X, index, position)
-    if index.shape != source.shape:
-        raise ShapeError(f"{name}: index is {index.shape}, but source is {source.shape}")
+    _within(name, index, X, but=position)
+    _within(name, index, source)
     result = pointwise_axes(X.shape)
-    t = axes("t")[0]
+    t = axis("t", index.shape[position])
     given = (*result[:position], t, *result[position + 1 :])
-    return result, given, eq(result[position], index[given])
+    inside = [
+        lt(i, part) for k, (i, part) in enumerate(zip(result, index.shape, strict=True))
+        if k != position and part != X.shape[k]
+    ]  # fmt: skip
+    return X[result], t, source.at(*given), (eq(result[position], index.at(*given)), *inside)
 
 
 @op(register=True, integer="index", samples=SCATTERED)
 def scatter_add(X: Operand, index: Operand, source: Operand, *, axis: int = 0) -> Expr:
     """Y[..., i, ...] = X[..., i, ...] + Σ_{t | index[..., t, ...] = i} source[..., t, ...], in the order of t.
 
-    `index` and `source` have one shape, that of X but for the axis. Raises ShapeError.
+    X but for the axis, and `source`, may be longer than `index`: the rest is left alone. Raises ShapeError.
     """
-    result, given, hits = _scattered("scatter_add", X, index, source, axis)
-    return X[result] + Sum(source[given], over=given[result.index(hits.args[1])], where=hits)
+    x, t, term, hits = _scattered("scatter_add", X, index, source, axis)
+    return x + Sum(term, over=t, where=hits)
 
 
 @op(register=True, integer="index", samples=SCATTERED)
 def scatter(X: Operand, index: Operand, source: Operand, *, axis: int = 0) -> Expr:
     """Y[..., i, ...] = source[..., t, ...] for the last t with index[..., t, ...] = i, or X[..., i, ...] without one.
 
-    `index` and `source` have one shape, that of X but for the axis. Raises ShapeError.
+    X but for the axis, and `source`, may be longer than `index`: the rest is left alone. Raises ShapeError.
     """
-    result, given, hits = _scattered("scatter", X, index, source, axis)
-    t = given[result.index(hits.args[1])]
+    x, t, term, hits = _scattered("scatter", X, index, source, axis)
     last = Max(t, over=t, where=hits)
-    written = Sum(source[given], over=t, where=(hits, eq(t, last)))
-    return Where(lt(last, 0), X[result], written)
+    written = Sum(term, over=t, where=(*hits, eq(t, last)))
+    return Where(lt(last, 0), x, written)
 
 
 # ------------------------------------------------------------------------------------- integers as vectors

@@ -116,12 +116,18 @@ NATIVE = frozenset({"exp", "log", "erf", "sin", "cos", "atan", *DECLARED})
 
 stop_gradient = scalar_function("stop_gradient", lambda x: x, constant=True)
 softsign = scalar_function("softsign", lambda x: Where(lt(x, 0), x / (1 - x), x / (1 + x)))
-log_cosh = scalar_function("log_cosh", lambda x: log((exp(x) + exp(-x)) / 2))
 
 
 def log_sigmoid(x: Any) -> Expr:
     """log(sigmoid(x)) = -softplus(-x)"""
     return -softplus(-sp.sympify(x))
+
+
+def log_cosh(x: Any) -> Expr:
+    """log(cosh(x)), near 0 as -log(1 - tanh²(x)) / 2, elsewhere as |x| + log(1 + e^-2|x|) - log(2)."""
+    x = sp.sympify(x)
+    near = -log1p(-(tanh(x) ** 2)) / 2
+    return Where(lt(x, -1), softplus(2 * x) - x - log(2), Where(lt(1, x), softplus(-2 * x) + x - log(2), near))
 
 
 def absolute(x: Any) -> Expr:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from graphc.dsl import functional as F
+from graphc.dsl.derivatives import gradient as gradient_of
 from graphc.dsl.derivatives import hessian as hessian_of
 from graphc.dsl.tensor import input
 from graphc.errors import GraphcError
@@ -45,6 +46,11 @@ CASES: dict[str, tuple[Expression, tuple[Any, ...]]] = {
     "gather": (lambda f, x, i: f.gather(x, 1, i), (M, places(6, 4, 3))),
     "scatter": (lambda f, x, i, s: f.scatter(x, 1, i, s), (M, DISTINCT, numbers(4, 3))),
     "scatter_add": (lambda f, x, i, s: f.scatter_add(x, 1, i, s), (M, places(2, 4, 3), numbers(4, 3))),
+    "gather of a part": (lambda f, x, i: (f.gather(x, 0, i), f.gather(x, 1, i)), (M, places(4, 3, 5))),
+    "scatter to a part": (lambda f, x, i, s: f.scatter(x, 1, i, s), (M, DISTINCT[:2], numbers(2, 3))),
+    "scatter_add to a part": (
+        lambda f, x, i, s: (f.scatter_add(x, 0, i, s), f.scatter_add(x, 1, i, s)), (M, places(4, 3, 5), numbers(3, 5))
+    ),
     "embedding": (lambda f, i, w: f.embedding(i, w), (places(7, 3, 4), numbers(7, 5))),
     "embedding with padding": (lambda f, i, w: f.embedding(i, w, 2), (places(3, 3, 4), numbers(7, 5))),
     "cat": (lambda f, x, y: (f.cat([x, y, x], 1), f.concat((x, y), -1)), (M, numbers(4, 2))),
@@ -54,10 +60,11 @@ CASES: dict[str, tuple[Expression, tuple[Any, ...]]] = {
     ),
     "split": (lambda f, x: (*f.split(x, 4, 1), *f.split(x, [1, 3, 2], 1), *f.chunk(x, 4, 1), *f.unbind(x)), (M,)),
     "flip": (lambda f, x: f.flip(x, (0, -1)), (IMAGES,)),
-    "roll": (lambda f, x: (f.roll(x, 2, 1), f.roll(x, (-1, 7), (0, 2))), (numbers(3, 4, 5),)),
+    "roll": (lambda f, x: (f.roll(x, 2, 1), f.roll(x, (-1, 7), (0, 2)), f.roll(x, 7)), (numbers(3, 4, 5),)),
     "tile": (lambda f, x: (f.tile(x, (2, 3)), f.tile(x, (2, 1, 1)), f.repeat_interleave(x, 3, 1)), (M,)),
     "broadcast_to": (lambda f, x: f.broadcast_to(x, (2, 4, 3)), (numbers(4, 1),)),
     "squeeze": (lambda f, x: f.unsqueeze(f.squeeze(f.squeeze(x, 1)), -1), (numbers(4, 1, 3, 1),)),
+    "unflatten": (lambda f, x: (f.unflatten(x, 1, (2, 3)), f.unflatten(x, -1, (3, -1))), (M,)),
     "movedim": (lambda f, x: f.movedim(f.swapaxes(x, 1, 3), (0, 2), (1, 0)), (IMAGES,)),
     "triangles": (lambda f, x: (f.tril(x), f.triu(x, 1), f.tril(x, -2)), (SQUARE,)),
     "diagonals": (lambda f, x: (f.diagonal(x, 1, -1, 1), f.diagonal(x, -1)), (SQUARE,)),
@@ -72,6 +79,22 @@ CASES: dict[str, tuple[Expression, tuple[Any, ...]]] = {
     "products": (lambda f, x: (f.prod(x, 0), f.prod(x, 1), f.cumprod(x, 1), f.cumprod(x, 0)), (with_zeros(4, 6),)),
     "spread": (lambda f, x: (f.var(x, 1), f.std(x, (0, 2)), f.var(x), f.std(x, 1, correction=0)), (IMAGES,)),
     "logsumexp": (lambda f, x: (f.logsumexp(x, 1), f.logsumexp(100 * x, (0, 1))), (M,)),
+    "running extrema": (
+        lambda f, x: [y if f is F else y.values for y in (f.cummax(x, 1), f.cummin(x, 0), f.cummin(x, 1))],
+        (numbers(4, 18),),
+    ),
+    "differences": (lambda f, x: (f.diff(x), f.diff(x, 2, 0)), (M,)),
+    "pairs of numbers": (
+        lambda f, a, b: (f.atan2(a, b), f.hypot(a, b), f.logaddexp(a, 40 * b), f.xlogy(a, f.abs(b))),
+        (M, numbers(4, 6, high=3)),
+    ),
+    "between": (
+        lambda f, a, b: (f.lerp(a, b, 0.3), f.lerp(a, b, a), f.masked_fill(a, b > 0, 0.5)), (M, numbers(4, 6, high=3))
+    ),
+    "parts of numbers": (
+        lambda f, a, b: (f.frac(3 * a), f.remainder(a, b), f.remainder(a, 0.7), f.logsigmoid(a)),
+        (M, numbers(4, 6, high=3)),
+    ),
     "norms": (lambda f, x: (f.norm(x, 2, 1), f.norm(x, 1, 0), f.norm(x, 3, 1), f.norm(x, float("inf"), 1)), (M,)),
     "normalize": (lambda f, x: (f.normalize(x), f.normalize(x, 1, 0)), (M,)),
     "count_nonzero": (lambda f, x: f.count_nonzero(x, 1), (with_zeros(4, 6),)),
@@ -83,6 +106,15 @@ CASES: dict[str, tuple[Expression, tuple[Any, ...]]] = {
     "bilinear": (lambda f, x, z, w, b: f.bilinear(x, z, w, b), (M, numbers(4, 3), numbers(2, 6, 3), numbers(2))),
     "outer": (
         lambda f, a, b: (f.outer(a, b), f.dot(a, a), f.kron(f.outer(a, a), f.outer(a, b))), (numbers(3), numbers(4))
+    ),
+    "kron of other ranks": (lambda f, v, w, m: (f.kron(v, w), f.kron(v, m), f.kron(m, v)),
+                            (numbers(3), numbers(2), numbers(2, 4))),
+    "sums with products": (
+        lambda f, x, a, b: (f.addmm(x, a, b, beta=0.5, alpha=2), f.addmm(x, a, b), f.mm(a, b)),
+        (numbers(5), M, numbers(6, 5)),
+    ),
+    "stacks of matrices": (
+        lambda f, x, a, b: (f.baddbmm(x, a, b, alpha=3), f.bmm(a, b)), (numbers(2, 4, 3), SQUARE, numbers(2, 4, 3))
     ),
     "tensordot": (lambda f, a, b: f.tensordot(a, b, ((1, 0), (0, 1))), (numbers(3, 4, 5), numbers(4, 3, 2))),
     "einsum": (
@@ -97,6 +129,33 @@ CASES: dict[str, tuple[Expression, tuple[Any, ...]]] = {
 def test_values_and_gradients(name: str) -> None:
     expression, arrays = CASES[name]
     agree(expression, arrays)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_pairs_of_any_size_have_values_and_derivatives(scale: float) -> None:
+    """Natively in float32, where squares would overflow and quotients of them be NaN."""
+    a, b = input("a", (4, 6)), input("b", (4, 6))
+    y, x = M, numbers(4, 6, high=3)
+    angle, length = F.atan2(a, b), F.hypot(a, b)
+    slopes = (gradient_of(angle.sum(), a), gradient_of(length.sum(), b))
+    given = {"a": np.float32(scale * y), "b": np.float32(scale * x)}
+    found = compile_inference((angle, length, *slopes))(**given)
+    r = np.hypot(y, x)
+    for got, expected in zip(found, (np.arctan2(y, x), scale * r, x / r / r / scale, x / r), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=2e-6)
+
+
+def test_pairs_at_the_origin_and_of_nan() -> None:
+    a, b = input("a", (4,), "float64"), input("b", (4,), "float64")
+    y, x = np.array([0, np.nan, 0, 1]), np.array([0, 0, np.nan, 0])
+    functions = (F.atan2, F.hypot, F.xlogy)
+    values = [f(a, b) for f in functions]
+    found = compile_inference((*values, *[gradient_of(v.sum(), a) for v in values]))(a=y, b=x)
+    half = np.pi / 2
+    for got, last in zip(found, (half, 1, -np.inf, 0, 1, -np.inf), strict=True):
+        np.testing.assert_allclose(got[[0, 3]], [0, last], atol=1e-15)
+    for got in found[:3]:
+        assert np.isnan(got[1:3]).all()
 
 
 def test_integers_stay_integers() -> None:
@@ -175,8 +234,18 @@ def test_the_derivative_of_a_product_with_zeros_is_differentiable_again() -> Non
         (lambda x, i: F.stack((x, x[1:])), "stack: X0 is (4, 6), but X1 is (3, 6)"),
         (lambda x, i: F.split(x, [2, 3], 1), "split: the sizes (2, 3) add up to 5, but axis 1 of (4, 6) is 6\n"
          "  hint: sizes must be positive and add up to the extent"),
-        (lambda x, i: F.gather(x, 1, i), "gather: axis 0 is 4 in X (4, 6) but N in index (N, 3)\n"
-         "  hint: only axis 1 may differ; use broadcast_to, or slice the larger one"),
+        (lambda x, i: F.gather(x, 1, i), "gather: axis 0 is N in index (N, 3), but 4 in X (4, 6)\n"
+         "  hint: the batch must be equal: declare both with it, or both with a fixed number of samples"),
+        (lambda x, i: F.gather(x[:2], 1, F.argsort(x)), "gather: axis 0 is 4 in index (4, 6), but 2 in X (2, 6)\n"
+         "  hint: slice the index to 2 along axis 0"),
+        (lambda x, i: F.scatter_add(x, 1, F.argsort(x), x[:, 1:]),
+         "scatter_add: axis 1 is 6 in index (4, 6), but 5 in source (4, 5)\n  hint: slice the index to 5 along axis 1"),
+        (lambda x, i: F.kron(x, i.astype("float32")), "kron: an axis of (4, 6) or (N, 3) is the batch\n"
+         "  hint: declare the input with a fixed number of samples"),
+        (lambda x, i: F.unflatten(x, 1, (4, -1)), "unflatten: axis 1 of (4, 6) is 6, which is not the product of the "
+         "sizes (4, -1)\n  hint: sizes multiply to the extent of the axis; one of them may be -1"),
+        (lambda x, i: F.diff(x, 4, 0), "diff: 4 elements along axis 0 of (4, 6) have no differences of order 4\n"
+         "  hint: use n from 0 to 3"),
         (lambda x, i: F.sum(x, (0, -2)), "sum: axis 0 is named twice in (0, -2)\n  hint: name each axis once"),
         (lambda x, i: F.var(x[:, :1], 1), "var: 1 elements with correction 1 leave nothing to divide by\n"
          "  hint: use correction=0, the mean of the squares"),

@@ -9,8 +9,9 @@ from graphc.dsl import functional as F
 from graphc.dsl import nn
 from graphc.dsl.tensor import Tensor, input
 from graphc.dsl.trace import trace
-from graphc.errors import DataError, GraphError, ShapeError
+from graphc.errors import DataError, GraphcError, GraphError, ShapeError
 from graphc.graph.interpreter import interpret
+from graphc.pipeline import compile_inference
 from graphc.types import BATCH
 
 
@@ -162,6 +163,13 @@ def test_each_layer_is_its_function() -> None:
         (nn.MaxPool2d(3, 1, 1), F.max_pool2d(x, 3, stride=1, padding=1)),
         (nn.AvgPool2d(3, 1, 1), F.avg_pool2d(x, 3, stride=1, padding=1)),
         (nn.Flatten(), x.flatten()),
+        (nn.Unflatten(1, (2, -1)), x.reshape((BATCH, 2, 1, 4, 4))),
+        (nn.UpsamplingNearest2d(scale_factor=2), F.interpolate(x, scale_factor=2)),
+        (nn.UpsamplingBilinear2d((3, 7)), F.interpolate(x, (3, 7), mode="bilinear", align_corners=True)),
+        (
+            nn.Sequential(lambda t: (t, F.roll(t, 1, -1)), lambda p: nn.PairwiseDistance(1, keepdims=True)(*p)),
+            F.pairwise_distance(x, F.roll(x, 1, -1), 1, keepdims=True),
+        ),
         (nn.Identity(), x),
         (nn.ReLU(), F.relu(x)),
         (nn.LeakyReLU(0.3), F.leaky_relu(x, 0.3)),
@@ -229,3 +237,22 @@ def test_what_has_no_forward_cannot_be_called() -> None:
         Empty()(x4())
     with pytest.raises(GraphError, match="needs a tensor, got ndarray"):
         nn.Dense(3)(np.ones((2, 4)))
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("padding", [None, 2])
+def test_bags_of_embeddings_are_those_of_torch(mode: str, padding: int | None) -> None:
+    torch = pytest.importorskip("torch")
+    bags = np.array([[0, 2, 1], [2, 2, 2], [4, 4, 0]])
+    theirs = torch.nn.EmbeddingBag(5, 3, mode=mode, padding_idx=padding, dtype=torch.float64)
+    ours = nn.EmbeddingBag(5, 3, mode, padding, dtype="float64")
+    y = ours(input("i", (BATCH, 3), "int64"))
+    (weight,) = ours.parameters()
+    weight.value = theirs.weight.detach().numpy()
+    found = compile_inference(y)(i=bags)
+    np.testing.assert_allclose(found, theirs(torch.tensor(bags)).detach().numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_bags_know_two_modes() -> None:
+    with pytest.raises(GraphcError, match='mode must be "sum" or "mean", got \'max\''):
+        nn.EmbeddingBag(5, 3, "max")

@@ -9,6 +9,7 @@ from typing import Any
 
 from graphc.errors import GraphcError
 from graphc.ops import elementwise
+from graphc.ops.division import remainder
 from graphc.ops.elementwise import (
     abs,
     acos,
@@ -59,6 +60,7 @@ from graphc.ops.elementwise import (
     trunc,
     where,
 )
+from graphc.ops.pairs import atan2, hypot, logaddexp, xlogy
 
 __all__ = [
     "abs",
@@ -66,6 +68,7 @@ __all__ = [
     "add",
     "asin",
     "atan",
+    "atan2",
     "ceil",
     "clamp",
     "clip",
@@ -79,8 +82,11 @@ __all__ = [
     "exp2",
     "expm1",
     "floor",
+    "frac",
     "greater",
     "greater_equal",
+    "hypot",
+    "lerp",
     "less",
     "less_equal",
     "log",
@@ -89,6 +95,9 @@ __all__ = [
     "log10",
     "log_cosh",
     "log_sigmoid",
+    "logaddexp",
+    "logsigmoid",
+    "masked_fill",
     "maximum",
     "minimum",
     "multiply",
@@ -97,6 +106,7 @@ __all__ = [
     "not_equal",
     "power",
     "reciprocal",
+    "remainder",
     "round",
     "rsqrt",
     "sigmoid",
@@ -111,6 +121,7 @@ __all__ = [
     "tanh",
     "trunc",
     "where",
+    "xlogy",
 ]
 
 
@@ -127,3 +138,21 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
 
 
 clamp = clip
+
+logsigmoid = log_sigmoid
+"""torch's name."""
+
+
+def lerp(start: Any, end: Any, weight: Any) -> Any:
+    """start + weight · (end - start)"""
+    return start + weight * (end - start)
+
+
+def frac(x: Any) -> Any:
+    """x without its integer part, with the sign of x."""
+    return x - trunc(x)
+
+
+def masked_fill(x: Any, mask: Any, value: Any) -> Any:
+    """The value where the mask is not 0, else x."""
+    return where(mask, value, x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from string import ascii_letters
 
 from graphc.dsl.functional.movement import permute
@@ -15,8 +14,11 @@ from graphc.ops.linear import bias, bilinear, matmul, outer, tensordot
 from graphc.ops.reductions import normalize
 
 __all__ = [
+    "addmm",
+    "baddbmm",
     "bias",
     "bilinear",
+    "bmm",
     "cdist",
     "dense",
     "dot",
@@ -24,6 +26,7 @@ __all__ = [
     "kron",
     "linear",
     "matmul",
+    "mm",
     "normalize",
     "outer",
     "pairwise_distance",
@@ -40,6 +43,19 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 linear = dense
 """torch's name."""
 
+bmm = mm = matmul
+"""torch's names for stacks of matrices and for two of them."""
+
+
+def addmm(x: Tensor, a: Tensor, b: Tensor, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta · x + alpha · (a @ b), x broadcast, leading axes of a and b too. Raises ShapeError."""
+    product: Tensor = matmul(a, b)
+    return (x if beta == 1 else beta * x) + (product if alpha == 1 else alpha * product)
+
+
+baddbmm = addmm
+"""torch's name for stacks of matrices."""
+
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Σ_i a_i · b_i of two vectors. Raises ShapeError for other tensors."""
@@ -49,11 +65,22 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def kron(a: Tensor, b: Tensor) -> Tensor:
-    """The Kronecker product of two matrices: a[i, j] · b in place of each element of a. Raises ShapeError."""
-    if (a.ndim, b.ndim) != (2, 2):
-        raise ShapeError(f"kron: expected two matrices, got {a.shape} and {b.shape}", location=caller())
-    blocks = permute(outer(a, b), order=(0, 2, 1, 3))
-    return blocks.reshape([prod(e for e in pair if isinstance(e, int)) for pair in zip(a.shape, b.shape, strict=True)])
+    """The Kronecker product: a[i, j, ...] · b in place of each element of a. Raises ShapeError for the batch axis.
+
+    The tensor with fewer axes has further ones of extent 1 in front.
+    """
+    rank = max(a.ndim, b.ndim)
+    if not rank:
+        return a * b
+    a, b = (x[(*[None] * (rank - x.ndim), ...)] for x in (a, b))
+    pairs = tuple(zip(a.shape, b.shape, strict=True))
+    lengths = tuple(p * q for p, q in pairs if isinstance(p, int) and isinstance(q, int))
+    if len(lengths) < rank:
+        raise ShapeError(
+            f"kron: an axis of {a.shape} or {b.shape} is the batch", location=caller(),
+            hint="declare the input with a fixed number of samples",
+        )  # fmt: skip
+    return permute(outer(a, b), order=tuple(k + s for k in range(rank) for s in (0, rank))).reshape(lengths)
 
 
 def einsum(equation: str, *operands: Tensor) -> Tensor:

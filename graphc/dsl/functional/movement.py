@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from graphc.dsl.tensor import Tensor, caller
 from graphc.errors import ShapeError
+from graphc.ops import movement
 from graphc.ops.matrices import diag_embed, diagonal, tril, triu
 from graphc.ops.movement import (
     Axes,
@@ -17,9 +19,9 @@ from graphc.ops.movement import (
     permute,
     repeat_interleave,
     reshape,
-    roll,
     tile,
 )
+from graphc.types import Batch
 
 __all__ = [
     "broadcast_to",
@@ -41,8 +43,34 @@ __all__ = [
     "transpose",
     "tril",
     "triu",
+    "unflatten",
     "unsqueeze",
 ]
+
+
+def roll(x: Tensor, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None) -> Tensor:
+    """What leaves one end of an axis comes in at the other; without an axis, of all elements in their order.
+
+    Raises ShapeError for the batch axis, and unless there is one shift for each axis.
+    """
+    if axis is None:
+        return movement.roll(x.reshape(-1), shift=shift, axis=0).reshape(x.shape)
+    return movement.roll(x, shift=shift, axis=axis)
+
+
+def unflatten(x: Tensor, axis: int, sizes: tuple[int, ...]) -> Tensor:
+    """One axis as several, the last of them the fastest; one of the sizes may be -1. Raises ShapeError."""
+    position = _axis("unflatten", axis, x.ndim)
+    own, known = x.shape[position], [s for s in sizes if s != -1]
+    free, count = len(sizes) - len(known), prod(known)
+    if isinstance(own, Batch) or free > 1 or count < 1 or (own % count if free else own != count):
+        raise ShapeError(
+            f"unflatten: axis {position} of {x.shape} is {own}, which is not the product of the sizes {tuple(sizes)}",
+            location=caller(), hint="sizes multiply to the extent of the axis; one of them may be -1",
+        )  # fmt: skip
+    found = tuple(own // count if s == -1 else s for s in sizes)
+    return x.reshape((*x.shape[:position], *found, *x.shape[position + 1 :]))
+
 
 expand = broadcast_to
 """torch's name."""

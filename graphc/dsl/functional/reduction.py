@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphc.ops.cumulative import cumprod, cumsum
+from graphc.ops.cumulative import cummax, cummin, cumprod, cumsum
 from graphc.ops.matrices import trace as matrix_trace
 from graphc.ops.reductions import (
     all,
@@ -29,6 +29,8 @@ __all__ = [
     "argmax",
     "argmin",
     "count_nonzero",
+    "cummax",
+    "cummin",
     "cumprod",
     "cumsum",
     "logsumexp",

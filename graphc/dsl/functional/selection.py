@@ -19,6 +19,7 @@ __all__ = [
     "chunk",
     "concat",
     "concatenate",
+    "diff",
     "embedding",
     "gather",
     "index_select",
@@ -122,6 +123,19 @@ def unbind(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     """Each element along an axis as a tensor of its own. Raises ShapeError."""
     position, extent = _length("unbind", x, axis)
     return tuple(x[(*[slice(None)] * position, k)] for k in range(extent))
+
+
+def diff(x: Tensor, n: int = 1, axis: int = -1) -> Tensor:
+    """x[..., i + 1, ...] - x[..., i, ...], n times. Raises ShapeError where fewer than n + 1 elements are there."""
+    position, extent = _length("diff", x, axis)
+    if not 0 <= n < extent:
+        raise ShapeError(
+            f"diff: {extent} elements along axis {position} of {x.shape} have no differences of order {n}",
+            location=caller(), hint=f"use n from 0 to {extent - 1}",
+        )  # fmt: skip
+    for length in range(extent, extent - n, -1):
+        x = _stretch(x, position, 1, length) - _stretch(x, position, 0, length - 1)
+    return x
 
 
 # ---------------------------------------------------------------------------------------------- by indices

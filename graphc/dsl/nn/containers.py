@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from graphc.dsl import functional
 from graphc.dsl.layers import Layer
 from graphc.dsl.tensor import Tensor, caller
 from graphc.errors import GraphError
 
-__all__ = ["Flatten", "Function", "Identity", "Sequential"]
+__all__ = ["Flatten", "Function", "Identity", "Sequential", "Unflatten"]
 
 
 class Flatten(Layer):
@@ -20,6 +21,16 @@ class Flatten(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(self.start)
+
+
+class Unflatten(Layer):
+    """One axis as several; one of their sizes may be -1."""
+
+    def __init__(self, axis: int, sizes: tuple[int, ...], name: str | None = None) -> None:
+        self.name, self.axis, self.sizes = name, axis, tuple(sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.unflatten(x, self.axis, self.sizes)
 
 
 class Function(Layer):

@@ -11,9 +11,9 @@ from graphc.dsl.initialisers import Array, Initialiser, Shape, initialiser, norm
 from graphc.dsl.layers import Layer
 from graphc.dsl.nn.arguments import Initial, count
 from graphc.dsl.tensor import Tensor, as_dtype, caller
-from graphc.errors import ShapeError
+from graphc.errors import GraphcError, ShapeError
 
-__all__ = ["Embedding"]
+__all__ = ["Embedding", "EmbeddingBag"]
 
 STANDARD = normal()
 """N(0, 1)"""
@@ -64,3 +64,33 @@ class Embedding(Layer):
         shape = (self.num_embeddings, self.embedding_dim)
         weight = self.parameter("weight", shape, self.weight_init, self.dtype)
         return functional.embedding(index, weight, self.padding_idx)
+
+
+class EmbeddingBag(Embedding):
+    """The sum or the mean of weight[index[..., t], :] over t, for bags of indices [..., L] of one length.
+
+    Entries that are `padding_idx` do not count; a bag of nothing else gives zeros. Raises GraphcError for another mode.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        mode: str = "mean",
+        padding_idx: int | None = None,
+        weight_init: Initial = STANDARD,
+        dtype: str = "float32",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(num_embeddings, embedding_dim, padding_idx, weight_init, dtype, name)
+        if mode not in ("sum", "mean"):
+            raise GraphcError(f'EmbeddingBag: mode must be "sum" or "mean", got {mode!r}', location=caller())
+        self.mode = mode
+
+    def forward(self, index: Tensor) -> Tensor:
+        rows = super().forward(index)
+        if self.padding_idx is None:
+            return rows.sum(-2) if self.mode == "sum" else rows.mean(-2)
+        counts = (index != self.padding_idx)[..., None].astype(self.dtype)
+        total = (rows * counts).sum(-2)
+        return total if self.mode == "sum" else total / functional.maximum(counts.sum(-2), 1)

@@ -29,6 +29,7 @@ __all__ = [
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "NLLLoss",
+    "PairwiseDistance",
     "PoissonNLLLoss",
     "SmoothL1Loss",
     "SoftMarginLoss",
@@ -134,6 +135,10 @@ class MultiLabelSoftMarginLoss(Applied):
 
 class CosineSimilarity(Applied):
     function = functional.cosine_similarity
+
+
+class PairwiseDistance(Applied):
+    function = functional.pairwise_distance
 
 
 class CosineEmbeddingLoss(Applied):

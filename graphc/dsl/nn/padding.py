@@ -29,6 +29,8 @@ __all__ = [
     "ReplicationPad3d",
     "Unfold",
     "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
@@ -189,6 +191,24 @@ class Upsample(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.interpolate(x, *self.options)
+
+
+class UpsamplingNearest2d(Upsample):
+    """Images of another size, or larger by a factor, each pixel from the nearest one."""
+
+    def __init__(
+        self, size: int | tuple[int, ...] | None = None, scale_factor: Scale | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(size, scale_factor, name=name)
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Images of another size, or larger by a factor, between the four nearest pixels; the corners keep theirs."""
+
+    def __init__(
+        self, size: int | tuple[int, ...] | None = None, scale_factor: Scale | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(size, scale_factor, "bilinear", align_corners=True, name=name)
 
 
 class PixelShuffle(Layer):
