@@ -196,6 +196,14 @@ def test_values_are_read_in_other_layouts_than_they_were_written(name: str) -> N
     assert_gradients(LAYOUTS[name](hidden), (2, 5))
 
 
+@pytest.mark.parametrize(
+    "mask", [gc.triu(gc.ones((4, 4), "float64"), diagonal=1), gc.ones((4,), "float64")], ids=["some", "all"]
+)
+def test_numbers_that_a_mask_of_constants_holds_are_compared(mask: Tensor) -> None:
+    x = gc.input("x", (gc.BATCH, 4, 4), "float64")
+    assert_gradients(gc.tanh(gc.where(mask > 0.5, x * 2.0, 1.0)), (3,))
+
+
 # --------------------------------------------------------------------------------------- users' names and axes
 
 

@@ -27,6 +27,7 @@ from graphc.ops.formula import (
     Formula,
     Read,
     Reduce,
+    Where,
     canonical,
     formula,
     free_symbols,
@@ -61,6 +62,12 @@ class Definition:
     def type(self) -> TensorType:
         """The type of the result."""
         return self.statements[-1].type
+
+    @property
+    def is_truth(self) -> bool:
+        """Whether the result says where a condition holds: 1 there and 0 elsewhere."""
+        body = self.statements[-1].formula.body
+        return isinstance(body, Where) and set(body.args[1:]) == {sp.S.Zero, sp.S.One}
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,3 +202,23 @@ def test_errors_say_what_fits() -> None:
         positions(gc.input("x", (gc.BATCH, 5, 3)))
     with pytest.raises(GraphError, match="lambda: TransformerEncoderLayer"):
         gc.TransformerEncoder(gc.TransformerEncoderLayer(8, 2), 2)
+
+
+def test_a_comparison_is_a_mask_of_what_counts_and_is_not_added() -> None:
+    x = gc.input("x", (gc.BATCH, 3, 4), "float64")
+    padding = gc.input("padding", (gc.BATCH, 3), "float64")
+    below = gc.tril(gc.ones((3, 3), "float64")) > 0
+    layer = gc.MultiheadAttention(4, 2, name="attention")
+    outputs = (
+        gc.scaled_dot_product_attention(x, x, x, attn_mask=below),
+        gc.scaled_dot_product_attention(x, x, x, is_causal=True),
+        layer(x, x, x, key_padding_mask=padding > 0.5),
+        layer(x, x, x, key_padding_mask=padding.astype("int64")),
+    )
+    generator = np.random.default_rng(4)
+    masked, causal, compared, given = gc.compile_inference(outputs)(
+        x=generator.standard_normal((2, 3, 4)), padding=np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    )
+    np.testing.assert_allclose(masked, causal, rtol=1e-14)
+    np.testing.assert_allclose(compared, given, rtol=1e-14)
+    assert np.abs(masked[:, 0] - masked[:, 1]).max() > 0.1

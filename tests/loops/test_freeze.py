@@ -96,6 +96,9 @@ def test_conditions_on_indices_become_bounds_and_others_become_tests() -> None:
     assert freeze_condition(lt(n, c), s) == Condition("ge", variable("c") - variable("n") - 1)
     assert freeze_condition(le(n, c), s) == Condition("ge", variable("c") - variable("n"))
     assert freeze_condition(divides(3, n + c), s) == Condition("divides", variable("n") + variable("c"), 3)
+    mask = Where(le(n, c), sp.S.One, sp.S.Zero)
+    assert freeze_condition(lt(sp.Float(0.5), mask), s) is None
+    assert freeze_condition(lt(sp.Float(0.5), sp.S.One), s) is None
     labels = Read(tensor_symbol("labels"), n)
     assert freeze_condition(eq(labels, c), s) is None
     test = freeze_test(eq(labels, c), s)

@@ -29,10 +29,11 @@ def attention_weights(
 ) -> Tensor:
     """softmax(scale · query · keyᵀ + mask) over the keys [..., queries, keys]; masks as for the attention below.
 
-    A query without any key weighs none: its row is zero. key_padding_mask [n, keys] is an integer tensor, not 0 where
-    a key is padding. With `ones_ignore` an integer attn_mask keeps its zeros, as torch's layers have it. Raises
-    ShapeError, DTypeError.
+    A query without any key weighs none: its row is zero. key_padding_mask [n, keys] is an integer tensor or a
+    comparison, not 0 where a key is padding. With `ones_ignore` such an attn_mask keeps its zeros, as torch's layers
+    have it. Raises ShapeError, DTypeError.
     """
+    attn_mask, key_padding_mask = _truth(attn_mask), _truth(key_padding_mask)
     added = attn_mask if attn_mask is not None and attn_mask.dtype.is_float else None
     keep = attn_mask if added is None else None
     scores = attention_scores(
@@ -40,6 +41,14 @@ def attention_weights(
     )
     weights = softmax(scores, -1)
     return weights if attn_mask is None and key_padding_mask is None else attended(weights, scores)
+
+
+def _truth(mask: Tensor | None) -> Tensor | None:
+    """A comparison as integers, as other libraries have it: it says which keys count and is not added to scores."""
+    if mask is None or mask.operator is None or not mask.dtype.is_float:
+        return mask
+    definition = mask.operator.define(tuple(t.type for t in mask.operands), mask.attributes)
+    return mask.astype("int64") if definition.is_truth else mask
 
 
 def scaled_dot_product_attention(
@@ -54,8 +63,8 @@ def scaled_dot_product_attention(
     """softmax(scale · query · keyᵀ + mask) · value
 
     query [..., queries, d], key [..., keys, d], value [..., keys, e]. A float attn_mask is added to the scores; an
-    integer one keeps the keys where it is not 0; both broadcast to [..., queries, keys], and a causal query q sees the
-    keys k <= q. The scale is 1/√d by default. A query without any key gets zeros. In training weights are dropped with
-    probability dropout_p. Raises ShapeError, DTypeError.
+    integer one, or a comparison, keeps the keys where it is not 0; both broadcast to [..., queries, keys], and a causal
+    query q sees the keys k <= q. The scale is 1/√d by default. A query without any key gets zeros. In training weights
+    are dropped with probability dropout_p. Raises ShapeError, DTypeError.
     """
     return matmul(dropout(attention_weights(query, key, attn_mask, None, is_causal, scale), dropout_p), value)
