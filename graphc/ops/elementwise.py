@@ -260,8 +260,9 @@ def sinh(a: Expr) -> Expr:
 
 @pointwise()
 def cosh(a: Expr) -> Expr:
-    """(e^a + e^-a) / 2 = 1 + 2·sinh²(a/2), whose derivative is accurate near 0."""
-    return 1 + 2 * sinh(a / 2) ** 2
+    """(e^a + e^-a) / 2, between -1 and 1 as 1 + 2·sinh²(a/2), whose derivative is accurate near 0."""
+    near, far = 1 + 2 * sinh(a / 2) ** 2, (scalars.exp(a) + scalars.exp(-a)) / 2
+    return Where(lt(a, -1), far, Where(lt(1, a), far, near))
 
 
 @pointwise()
