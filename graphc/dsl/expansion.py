@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from copy import copy
 
@@ -11,7 +12,7 @@ from graphc.graph.ir import Value
 from graphc.types import TensorType
 
 
-class Expansion:
+class Expansion(ABC):
     """What appends its own nodes to a graph when it is traced. Subclasses define `expand`."""
 
     def __init__(self, operands: Iterable[Tensor], types: Iterable[TensorType]) -> None:
@@ -20,9 +21,9 @@ class Expansion:
         self.parts: tuple[Tensor, ...] = tuple(Part(self, k, type, location) for k, type in enumerate(types))
         """The results, in order."""
 
+    @abstractmethod
     def expand(self, builder: Builder, values: Mapping[Tensor, Value]) -> tuple[Value, ...]:
         """Append the nodes; `values` holds all operands. Returns one value for each part."""
-        raise NotImplementedError
 
     def of(self, operands: Iterable[Tensor], types: Iterable[TensorType]) -> Expansion:
         """The same expansion of other operands."""

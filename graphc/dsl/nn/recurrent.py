@@ -12,6 +12,7 @@ The products W·x of all steps are one product in front of the loop over time.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from math import sqrt
 from typing import Any, ClassVar, NamedTuple
@@ -45,7 +46,7 @@ class Weights(NamedTuple):
     hr: Tensor | None = None
 
 
-class _Recurrent(Layer):
+class _Recurrent(Layer, ABC):
     """What layers and cells share: their sizes and parameters. Subclasses define one step."""
 
     gates: ClassVar[int] = 1
@@ -72,9 +73,9 @@ class _Recurrent(Layer):
         both = w.bias_ih if w.bias_ih is None or w.bias_hh is None else w.bias_ih + w.bias_hh
         return functional.dense(x, w.ih, both)
 
+    @abstractmethod
     def step(self, z: Tensor, carry: Carry, w: Weights) -> Carry:
         """The carry after a step."""
-        raise NotImplementedError
 
     def _weights(self, x: Tensor, suffix: str, features: int) -> Weights:
         init = self.weight_init
