@@ -254,6 +254,18 @@ _RESNET20 = Network(
     ),
 )  # fmt: skip
 
+_RESNET14 = Network(
+    (1, 28, 28),
+    (
+        Conv("conv1", 1, 16, 3, padding=1, bias=False), BatchNorm("bn1", 16), ReLU("relu1"),
+        _residual("stage1_1", 16, 16, 1), _residual("stage1_2", 16, 16, 1),
+        _residual("stage2_1", 16, 32, 2), _residual("stage2_2", 32, 32, 1),
+        _residual("stage3_1", 32, 64, 2), _residual("stage3_2", 64, 64, 1),
+        GlobalAverage(),
+        Dense("output", 64, 10),
+    ),
+)  # fmt: skip
+
 _CONVBLOCK = Network(
     (64, 56, 56),
     (
@@ -277,6 +289,7 @@ NETWORKS = {
     "mlp": _MLP,
     "lenet5": _LENET5,
     "resnet20": _RESNET20,
+    "resnet14": _RESNET14,
     "convblock": _CONVBLOCK,
     "transformer": _TRANSFORMER,
     "lstm": _LSTM,

@@ -25,7 +25,7 @@ steps = EPOCHS * -(-len(training) // BATCH)
 model = gc.Model(logits, loss=loss, metrics={"accuracy": accuracy})
 model.fit(
     training.images, training.labels, epochs=EPOCHS, batch_size=BATCH, optimizer=gc.Adam(cosine(3e-3, steps)),
-    validation=(test.images, test.labels),
+    validation_data=(test.images, test.labels),
 )  # fmt: skip
 scores = model.evaluate(test.images, test.labels)
 print(f"accuracy on {len(test)} images that were held out: {scores['accuracy']:.1%}")

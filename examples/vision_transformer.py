@@ -30,7 +30,7 @@ steps = EPOCHS * -(-len(learning) // BATCH)
 model = gc.Model(logits, loss=loss, metrics={"accuracy": accuracy})
 model.fit(
     learning.images, learning.labels, epochs=EPOCHS, batch_size=BATCH, optimizer=gc.Adam(cosine(5e-3, steps)),
-    validation=(validation.images, validation.labels),
+    validation_data=(validation.images, validation.labels),
 )  # fmt: skip
 scores = model.evaluate(test.images, test.labels)
 print(f"accuracy on {len(test)} images that were held out: {scores['accuracy']:.1%}")

@@ -10,7 +10,7 @@ training.step(images=x, labels=y)
 predict = gc.compile_inference(logits)
 """
 
-from graphc import errors, models
+from graphc import data, errors, models
 from graphc.dsl import derivatives, functional, initialisers, nn, random
 from graphc.dsl.derivatives import *
 from graphc.dsl.functional import *
@@ -28,20 +28,44 @@ from graphc.ops.notation import Max, Min, Product, Sum, axes, axis, extent
 from graphc.ops.operator import OPERATORS, Sample, op
 from graphc.pipeline import compile_inference, compile_training
 from graphc.study.check import check_gradients, compile_gradients
-from graphc.train.data import shuffled
-from graphc.train.optimisers import SGD, Adam, AdamW, Momentum
+from graphc.study.curvature import curvature
+from graphc.train import callbacks, metrics, optimisers, schedules, second_order
+from graphc.train.callbacks import *
+from graphc.train.checkpoints.callback import Checkpoint
+from graphc.train.data import augment, shuffled
+from graphc.train.optimisers import *
+from graphc.train.rate_finder import find_learning_rate
+from graphc.train.second_order import *
 from graphc.train.trainer import Model
 from graphc.types import BATCH, DType
 
 __version__ = "0.1.0"
 
+
+def __getattr__(name: str) -> object:
+    """The estimators, for which alone scikit-learn is needed."""
+    if name not in ("GraphClassifier", "GraphRegressor"):
+        raise AttributeError(f"module graphc has no attribute {name}")
+    try:
+        from graphc.train import estimators
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "sklearn":
+            raise
+        raise ImportError(f"graphc.{name} needs scikit-learn: pip install graphc[sklearn]") from None
+    return getattr(estimators, name)
+
+
 __all__ = [
     *derivatives.__all__,
     *functional.__all__,
     *nn.__all__,
+    *callbacks.__all__,
+    *optimisers.__all__,
+    *second_order.__all__,
     *(
         [
             "BATCH",
+            "Checkpoint",
             "DType",
             "GraphcError",
             "Layer",
@@ -51,10 +75,6 @@ __all__ = [
             "OPERATORS",
             "Parameter",
             "Product",
-            "SGD",
-            "Adam",
-            "AdamW",
-            "Momentum",
             "Sample",
             "Sum",
             "Tensor",
@@ -62,19 +82,25 @@ __all__ = [
     ),
     *(
         [
+            "augment",
             "axes",
             "axis",
+            "callbacks",
             "check_gradients",
             "choose",
             "compile_gradients",
             "compile_inference",
             "compile_training",
+            "curvature",
+            "data",
             "equals",
             "errors",
             "extent",
+            "find_learning_rate",
             "functional",
             "initialisers",
         ]
     ),
-    *(["input", "models", "nn", "op", "random", "scalars", "scan", "seed", "shuffled", "trace"]),
+    *(["input", "metrics", "models", "nn", "op", "random", "scalars", "scan", "schedules", "seed", "shuffled"]),
+    "trace",
 ]

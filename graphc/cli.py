@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 MODELS = ("lenet5", "mlp", "perceptron")
 DATA = ("digits", "fashion-mnist", "mnist")
 STAGES = ("math", "latex", "derivatives", "graph", "kernels", "loops", "vectors", "llvm", "asm")
-RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 2e-3}
+RATES = {
+    "sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "adagrad": 0.02, "adadelta": 1.0, "rmsprop": 1e-3, "adam": 2e-3,
+    "adamw": 2e-3, "nadam": 2e-3, "radam": 2e-3, "adamax": 4e-3, "rprop": 1e-3, "lion": 2e-4,
+}  # fmt: skip
 """The learning rate of each optimiser unless --lr is given."""
 
-_DEFAULT_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in RATES.items())
+SCHEDULES = ("constant", "cosine", "one-cycle")
+
+SHARE = click.FloatRange(0, 1, max_open=True)
+FILE, DIRECTORY = click.Path(dir_okay=False, path_type=Path), click.Path(file_okay=False, path_type=Path)
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 + the number of the signal."""
@@ -72,7 +78,7 @@ _seed = click.option(
 )
 _update = _options(
     click.option("--optimizer", type=click.Choice(tuple(RATES)), default="adam", show_default=True),
-    click.option("--lr", type=float, help=f"Learning rate at the start; default: {_DEFAULT_RATES}."),
+    click.option("--lr", type=float, help="Learning rate; default: one that suits the optimizer."),
 )
 
 
@@ -83,35 +89,55 @@ _update = _options(
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @_update
+@click.option(
+    "--schedule", type=click.Choice(SCHEDULES), default="cosine", show_default=True, help="Course of the rate."
+)
+@click.option("--validation-split", type=SHARE, default=0.0, help="Share of the images to validate each epoch with.")
+@click.option("--augment", is_flag=True, help="Shift each image at random whenever it is used.")
 @_threads
 @_seed
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the parameters to FILE.npz.")
+@click.option("--checkpoint", type=DIRECTORY, help="Write checkpoints into DIRECTORY.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in that directory.")
+@click.option("--log", "log_file", type=FILE, help="Write the epochs to FILE.csv or FILE.json.")
+@click.option("--save", type=FILE, help="Write the parameters to FILE.safetensors or FILE.npz.")
+@click.option("--verbose", type=click.IntRange(0, 2), default=1, help="0: no epochs, 1: a live line, 2: plain lines.")
 @click.pass_context
 def train(
     context: click.Context, model: str, data: str, data_dir: Path | None, epochs: int, batch_size: int,
-    optimizer: str, lr: float | None, threads: int | None, seed: int, save: Path | None,
+    optimizer: str, lr: float | None, schedule: str, validation_split: float, augment: bool, threads: int | None,
+    seed: int, checkpoint: Path | None, resume: bool, log_file: Path | None, save: Path | None, verbose: int,
 ) -> None:  # fmt: skip
     """Train MODEL (lenet5 unless given) and report its accuracy on held-out images."""
-    from graphc.train import checkpoint
-    from graphc.train.data import Normalisation, load
+    from math import prod
+
+    from graphc.train import choices
+    from graphc.train.checkpoints.callback import Checkpoint
+    from graphc.train.data import Normalisation, augmented, load, split
+    from graphc.train.data.augment import RandomCrop
     from graphc.train.trainer import Model
 
-    if save is not None and not save.absolute().parent.is_dir():
-        raise click.BadParameter(f"directory {save.parent} does not exist", param_hint="--save")
+    for option, path in (("--save", save), ("--log", log_file)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise click.BadParameter(f"directory {path.parent} does not exist", param_hint=option)
+    if resume and checkpoint is None:
+        raise click.BadParameter("it needs --checkpoint DIRECTORY, where the checkpoints are", param_hint="--resume")
     training, held_out = load(data, data_dir)
     click.echo(f"data   {_described(training, held_out)}")
     network = Model(_classifier(model, training.image_shape, training.classes))
-    normalisation = Normalisation.fit(training)
-    training, held_out = normalisation.apply(training), normalisation.apply(held_out)
-    steps = epochs * -(-len(training) // batch_size)
-    rule = _optimiser(optimizer, lr, steps)
-    program = network.compile(rule, threads=threads, seed=seed)
-    count = sum(_size(p.shape) for p in program.parameters.values())
-    click.echo(f"model  {model}: {count:,} parameters")
+    parts = split(training, validation_split, seed) if validation_split else (training,)
+    normalisation = Normalisation.fit(parts[0])
+    training, held_out, *validation = map(normalisation.apply, (parts[0], held_out, *parts[1:]))
+    program = network.compile(_optimiser(optimizer, lr, schedule), threads=threads, seed=seed)
+    click.echo(f"model  {model}: {sum(prod(p.shape) for p in program.parameters.values()):,} parameters")
     click.echo(f"compiled in {program.compile_seconds:.2f} s for {_plural(program.threads, 'thread')}")
+    images = training.images, training.labels
+    shifted = augmented(images, RandomCrop(padding=max(1, training.image_shape[-1] // 14)))
+    logs = [choices.log(log_file)] if log_file is not None else []
+    checkpoints = [Checkpoint(checkpoint)] if checkpoint is not None else []
     history = network.fit(
-        training.images, training.labels, epochs=epochs, batch_size=batch_size, optimizer=program.optimizer,
-        threads=threads, seed=seed,
+        shifted if augment else images, epochs=epochs, batch_size=batch_size, callbacks=[*logs, *checkpoints],
+        validation_data=validation[0] if validation else None, resume=checkpoint if resume else None,
+        threads=threads, seed=seed, verbose=verbose,
     )  # fmt: skip
     scores = network.evaluate(held_out.images, held_out.labels, threads=threads)
     correct = round(scores["accuracy"] * len(held_out))
@@ -120,8 +146,7 @@ def train(
         f"loss {scores['loss']:.4f}, after {_plural(history.steps, 'step')} in {history.seconds:.1f} s"
     )
     if save is not None:
-        extras = {"input.mean": normalisation.mean, "input.deviation": normalisation.deviation}
-        checkpoint.save(save, program.parameters, **extras)
+        network.save(save, **{"input.mean": normalisation.mean, "input.deviation": normalisation.deviation})
         click.echo(f"saved  {save}")
     if history.interrupted:
         context.exit(INTERRUPTED)
@@ -334,20 +359,11 @@ def _compiled(model: str, data: str, inference: bool, optimizer: Optimizer, thre
     return Model(classifier).compile(optimizer, threads=threads)
 
 
-def _optimiser(name: str, lr: float | None, steps: int | None = None) -> Optimizer:
-    """The optimiser of a name, its rate falling along a cosine over the steps if their number is given."""
-    from graphc.train.optimisers import SGD, Adam, Momentum
-    from graphc.train.schedules import cosine
+def _optimiser(name: str, lr: float | None, schedule: str = "constant") -> Optimizer:
+    """The optimiser of a name, at its own rate unless another is given."""
+    from graphc.train.choices import optimiser
 
-    start = RATES[name] if lr is None else lr
-    rate = start if steps is None else cosine(start, steps)
-    match name:
-        case "sgd":
-            return SGD(rate)
-        case "momentum":
-            return Momentum(rate)
-        case _:
-            return Adam(rate)
+    return optimiser(name, RATES[name] if lr is None else lr, schedule)
 
 
 def _described(training: Dataset, held_out: Dataset) -> str:
@@ -355,13 +371,6 @@ def _described(training: Dataset, held_out: Dataset) -> str:
     shape = "x".join(map(str, training.image_shape))
     counts = f"{len(training):,} training and {len(held_out):,} held-out images"
     return f"{training.name}: {counts} of {shape}, {training.classes} classes"
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for extent in shape:
-        size *= extent
-    return size
 
 
 def _plural(count: int, noun: str) -> str:

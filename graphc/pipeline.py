@@ -50,10 +50,8 @@ from graphc.loops.lower import lower
 from graphc.loops.unroll import unroll
 from graphc.loops.vectorise import vectorise
 from graphc.loops.verifier import verify as verify_loops
-from graphc.ops.operator import Operator
 from graphc.passes import Named, Observer, run
 from graphc.programs import InferenceProgram, TrainingProgram
-from graphc.runtime.inputs import scalar_names
 from graphc.runtime.threads import default_threads
 from graphc.schedule.buffers import assign_buffers
 from graphc.schedule.chains import RUN, form_chains
@@ -67,8 +65,11 @@ from graphc.schedule.stack import stack_sums
 from graphc.study.compiled import Compiled
 from graphc.study.dump import dump_from_environment
 from graphc.target import Target
+from graphc.train.metrics.metric import Measured, check_result, statistics_of
 from graphc.train.optimisers import SGD, Optimizer
-from graphc.types import TensorType
+from graphc.train.optimisers.trainable import Patterns, trained
+from graphc.train.optimisers.updating import update
+from graphc.train.second_order.minimiser import Minimiser
 
 STABLE = (
     stabilise_composites,  # log(softmax(x)), 1/(1+exp(-x)), ... in their stable forms, whatever operators they span
@@ -151,29 +152,6 @@ def differentiate(graph: Graph, trainable: Sequence[str]) -> Graph:
     return replace(extended, outputs=(*graph.outputs, *grads))
 
 
-def update(graph: Graph, optimizer: Optimizer, trainable: Sequence[str]) -> Graph:
-    """The optimiser's formulas applied to the gradients, which are the last outputs of the graph."""
-    parameters = _parameters(graph, trainable)
-    kept = graph.outputs[: len(graph.outputs) - len(parameters)]
-    grads = graph.outputs[len(kept) :]
-    builder = Builder(graph)
-    dtype = graph.outputs[0].type.dtype
-    names = scalar_names(optimizer.scalars(1), graph)
-    scalars = {name: builder.input(own, TensorType((), dtype)) for name, own in names.items()}
-    updates: list[tuple[Value, Value]] = []
-    for parameter, gradient in zip(parameters, grads, strict=True):
-        scope = parameter.name.rpartition(".")[0].replace(".", "/")
-
-        def apply(operator: Operator, *values: Value, _scope: str = scope, **attributes: Any) -> Value:
-            return builder.apply(operator, values, attributes, scope=_scope)
-
-        state = {s: builder.parameter(f"{parameter.name}/{s}", parameter.type) for s in optimizer.slots}
-        new, new_state = optimizer.update(apply, parameter, gradient, state, scalars)
-        updates.append((parameter, new))
-        updates += [(state[s], new_state[s]) for s in optimizer.slots]
-    return builder.graph(kept, (*graph.updates, *updates))
-
-
 def _updates_alone(graph: Graph, optimizer: Optimizer, trainable: Sequence[str]) -> Graph:
     """The updates for gradients that are inputs: what an optimiser does, without derivatives."""
     builder = Builder(graph)
@@ -245,8 +223,9 @@ def verify(ir: Any, stage: str) -> None:
 def compile_training(
     loss: Tensor,
     *,
-    optimizer: Optimizer | None = None,
-    metrics: Mapping[str, Tensor] | None = None,
+    optimizer: Optimizer | Minimiser | None = None,
+    trainable: Patterns = None,
+    metrics: Mapping[str, Measured] | None = None,
     threads: int | None = None,
     winograd: Policy = "auto",
     seed: int | None = None,
@@ -255,33 +234,38 @@ def compile_training(
 ) -> Any:
     """Compile forward, backward, update, loss and metrics into one native call.
 
-    `loss` is a scalar; `metrics` are further scalars to report. Parameters are updated in place and shared with every
-    other program that uses them. With `stop_after` the result is that stage's IR instead of a program.
+    `loss` is a scalar; `metrics` are what else to report: tensors without a batch axis, means over the batch where they
+    are to be averaged, or a `Metric` each. Parameters are updated in place and shared with every other program that
+    uses them. With `stop_after` the result is that stage's IR instead of a program.
+    `trainable` are patterns of dotted names ("head.*"): no other parameter is trained, nor has it any backward code.
     Raises GraphError for a loss that is not a scalar, DerivativeError where there is no derivative.
     """
+    if isinstance(optimizer, Minimiser):
+        options = {"metrics": metrics, "trainable": trainable, "threads": threads, "seed": seed}
+        return optimizer.compile(loss, **options, stop_after=stop_after)
     start = perf_counter()
-    wanted = {"loss": loss, **(metrics or {})}
-    for name, tensor in wanted.items():
-        if tensor.shape:
-            raise GraphError(
-                f"{name} must be a scalar, got shape {tensor.shape}", location=tensor.location,
-                layer=tensor.scope, hint="reduce it with .mean() or .sum()",
-            )  # fmt: skip
+    measured: dict[str, Measured] = {"loss": loss, **(metrics or {})}
     if metrics and "loss" in metrics:
         raise GraphError('a metric cannot be named "loss"')
+    wanted = statistics_of(measured)
+    if loss.shape:
+        raise GraphError(
+            f"loss must be a scalar, got shape {loss.shape}", location=loss.location,
+            layer=loss.scope, hint="reduce it with .mean() or .sum()",
+        )  # fmt: skip
+    for name, tensor in wanted.items():
+        check_result(name, tensor)
     traced = trace(wanted, training=True)
     optimizer = optimizer if optimizer is not None else SGD()
-    trainable = [name for name, p in traced.parameters.items() if p.trainable]
-    if not trainable:
-        raise GraphError("the loss depends on no trainable parameter", location=loss.location)
+    names = trained(traced, trainable, loss)
     for parameter in traced.parameters.values():
         parameter.initialise(seed)
     target = host()
-    passes = training_passes(optimizer, trainable, target, winograd)
+    passes = training_passes(optimizer, names, target, winograd)
     built = _compile("training", traced, passes, target, start, observers, stop_after)
     if not isinstance(built, Compiled):
         return built
-    return TrainingProgram(built, traced, tuple(wanted), optimizer, threads or default_threads())
+    return TrainingProgram(built, traced, measured, optimizer, names, threads or default_threads())
 
 
 def compile_inference(

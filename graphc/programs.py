@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -12,28 +13,41 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphc.dsl.chance import Key, Step
 from graphc.dsl.parameter import Changes, Clock, Parameter
+from graphc.dsl.state import take, values_of
 from graphc.dsl.trace import Traced
 from graphc.errors import InputError
-from graphc.graph.ir import Value
+from graphc.graph.ir import Graph, Value
 from graphc.runtime.driver import Driver, Indices, feed
 from graphc.runtime.inputs import Signature, converted, scalar_names
 from graphc.schedule.arrange import Array, aligned, arrange, restore
 from graphc.study.diagnose import find_non_finite
-from graphc.train.optimisers import Optimizer, scalars_over
+from graphc.train.metrics.metric import Measured, Metric, Totals, statistics_of
+from graphc.train.optimisers import Optimizer
+from graphc.train.optimisers.average import averaged
+from graphc.train.optimisers.updating import slot
 from graphc.types import Batch
 
 if TYPE_CHECKING:
     from graphc.study.compiled import Compiled
     from graphc.study.profile import Profile
 
+COUNT = "/steps"
+"""The name of the number of steps in a program's state: that of no parameter."""
+
 SEGMENT_SECONDS = 0.05
 """How long native code may keep to itself: progress and Ctrl-C wait for the end of a segment."""
+
+SEGMENT_BYTES = 8 << 20
+"""How much the results of its steps may take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Consecutive steps: the loss and the metrics of each by name, and how many samples each has seen."""
+    """Consecutive steps: the results of each by name, [steps, ...], and how many samples each has seen.
+
+    Results are the loss, tensors among the metrics, and the statistics of each `Metric`: "f1/counts"."""
 
     values: dict[str, npt.NDArray[np.float64]]
     samples: Indices
@@ -84,6 +98,10 @@ class _Program:
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"
 
+    def check(self, arrays: Mapping[str, Any]) -> None:
+        """Raises InputError unless these can be samples: every input by name, shapes, dtypes, ranges of labels."""
+        self._signature.check_data(arrays)
+
     def text(self, stage: str, scope: str | None = None) -> str:
         """A stage as text, for the whole program or for the layers whose path starts with `scope`.
 
@@ -92,6 +110,11 @@ class _Program:
         from graphc.study.view import stage_text
 
         return stage_text(self.compiled, stage, scope)
+
+    @property
+    def graph(self) -> Graph:
+        """The formulas of the user's tensors, as they were before any pass."""
+        return self._traced.graph
 
     @property
     def stages(self) -> Any:
@@ -138,17 +161,25 @@ class TrainingProgram(_Program):
     """Forward, backward, update, loss and metrics as one native call."""
 
     def __init__(
-        self, compiled: Compiled, traced: Traced, names: tuple[str, ...], optimizer: Optimizer, threads: int
-    ) -> None:
+        self, compiled: Compiled, traced: Traced, metrics: Mapping[str, Measured], optimizer: Optimizer,
+        trained: Sequence[str], threads: int,
+    ) -> None:  # fmt: skip
+        self.trained = tuple(trained)
+        """The names of the parameters that gradients change."""
+        self.optimizer = optimizer
         super().__init__(compiled, traced, threads)
-        self.optimizer, self._names, self._count = optimizer, names, 0
+        self.metrics = metrics
+        """What is reported by name, the loss first."""
+        self._names, self._count = tuple(statistics_of(metrics)), 0
+        self._summed = any(isinstance(m, Metric) for m in metrics.values())
         program, dtype = compiled.executable.program, traced.graph.outputs[0].type.dtype.numpy
-        updated = {parameter.name for parameter, _ in traced.graph.updates}
-        self._changed = [(h, key) for _, h, key, _, _ in self._forms if h.trainable or h.name in updated]
+        changed = {*self.trained, *self._slots, *(parameter.name for parameter, _ in traced.graph.updates)}
+        self._changed = [(h, key) for _, h, key, _, _ in self._forms if h.name in changed]
         self._clock = Clock()
-        self._scalars = scalar_names(optimizer.scalars(1), traced.graph)
+        self._scalars = scalar_names(optimizer.fed_names(), traced.graph)
         self._driver = Driver(compiled.executable, program.outputs, tuple(self._scalars.values()), dtype)
-        self._cells = tuple(zip(names, self._driver.cells, strict=True))
+        self._readers = tuple(zip(self._names, self._driver.readers, strict=True))
+        self._longest = max(1, SEGMENT_BYTES // self._driver.result_bytes)
         self._dtype, self._pace = dtype, (0, 1)
 
     @property
@@ -156,8 +187,25 @@ class TrainingProgram(_Program):
         """How many steps have been taken."""
         return self._count
 
+    @property
+    def updates(self) -> int:
+        """How many updates have been made: steps, unless gradients are accumulated."""
+        return self._count // self.optimizer.accumulate
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """With the running averages of the weights (`ema=` of the optimiser) in the place of the weights.
+
+        Raises GraphcError if there are none, and if training went on inside.
+        """
+        return averaged(self)
+
+    def _holder(self, name: str, value: Value) -> Parameter:
+        if name not in self.parameters and name not in self._slots:
+            self._slots[name] = slot(self.optimizer, name, value.type, self.parameters)
+        return super()._holder(name, value)
+
     def _fed(self) -> dict[str, Array]:
-        given = self.optimizer.scalars(self._count + 1)
+        given = self.optimizer.fed(self._count + 1)
         return {memory: np.asarray(given[name], self._dtype) for name, memory in self._scalars.items()}
 
     @property
@@ -165,14 +213,37 @@ class TrainingProgram(_Program):
         """The optimiser's state by name: "conv1.weight/velocity"."""
         return dict(self._slots)
 
-    def step(self, **arrays: Any) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all that decides about further steps: parameters, the state of the optimiser ("fc.weight/mean"),
+        and what random numbers depend on ("/dropout.key", "/step") with the number of steps taken ("/steps")."""
+        return values_of(self._persistent())
+
+    def load_state_dict(self, state: Mapping[str, npt.ArrayLike], *, what: str = "the state") -> None:
+        """Go on from a state, bit for bit. Raises DataError unless it fits exactly; nothing is changed then."""
+        held = self._persistent()
+        take(held, state, exact=True, what=what)
+        self._count = int(held[COUNT].value)
+
+    def _persistent(self) -> dict[str, Parameter]:
+        """All that a state holds by name; names with a slash are not those of weights."""
+        counted = Parameter(COUNT, (), "zeros", "int64")
+        counted.value = self._count
+        own = {f"/{n}" if isinstance(p, Key | Step) else n: p for n, p in self.parameters.items()}
+        return {**own, **self._slots, COUNT: counted}
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the last step computed, as `Totals.add` takes it: statistics where `step` gives values."""
+        return {name: read() for name, read in self._readers}
+
+    def step(self, **arrays: Any) -> dict[str, Any]:
         """One update on one batch; returns the loss and the metrics of the parameters before it.
 
         Raises InputError for arrays that do not fit, NonFiniteError (naming the first layer) when the loss is not
         finite; the parameters then are as they were.
         """
         checked, batch = self._signature.check(arrays)
-        given, numbers = self.optimizer.scalars(self._count + 1), self._driver.numbers
+        given, numbers = self.optimizer.fed(self._count + 1), self._driver.numbers
         for position, name in enumerate(self._scalars):
             numbers[position] = given[name]
         if self._seen != Changes.last:
@@ -184,13 +255,13 @@ class TrainingProgram(_Program):
                 self._advance(done)
         if not done:
             raise find_non_finite(self._traced, checked, batch)
-        return {name: cell[0] for name, cell in self._cells}
+        return Totals(self.metrics).add(self.results, batch).value if self._summed else self.results
 
     def epoch(
         self, data: Mapping[str, npt.ArrayLike], batch_size: int, *, order: npt.ArrayLike | None = None,
         drop_last: bool = False,
     ) -> dict[str, npt.NDArray[np.float64]]:  # fmt: skip
-        """A step on each minibatch of `data`, every input by name; returns the loss and the metrics of each step.
+        """A step on each minibatch of `data`, every input by name; returns the results of each step, see Segment.
 
         The same numbers as by `step`, but native code goes through many steps at a time and gathers the samples.
         `order` holds the indices of the samples in the order of their turns, see `graphc.shuffled`; without it they
@@ -229,7 +300,8 @@ class TrainingProgram(_Program):
         first = 0
         while first < len(turns):
             began = perf_counter()
-            order = turns[first : first + size * (self._pace[1] if self._pace[0] == size else 1)]
+            planned = min(self._pace[1], self._longest) if self._pace[0] == size else 1
+            order = turns[first : first + size * planned]
             steps = -(-len(order) // size)
             feeds = {name: feed(given[name], order, batch) for name, batch in batches.items()}
             if self._seen != Changes.last:
@@ -257,7 +329,7 @@ class TrainingProgram(_Program):
     def _numbers(self, steps: int) -> Array:
         """What the next steps are fed: a row for each."""
         table = np.empty((steps, len(self._scalars)), self._dtype)
-        given = scalars_over(self.optimizer, range(self._count + 1, self._count + 1 + steps))
+        given = self.optimizer.fed(np.arange(self._count + 1, self._count + 1 + steps))
         for position, name in enumerate(self._scalars):
             table[:, position] = given[name]
         return table

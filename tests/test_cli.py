@@ -15,7 +15,8 @@ from graphc import cli
 from graphc.errors import InputError, LoweringError
 from graphc.programs import Segment
 from graphc.runtime.cache import Cache
-from graphc.train import checkpoint
+from graphc.train.checkpoints import weights
+from graphc.train.schedules import cosine
 
 TENSORS = {name: SimpleNamespace(name=name) for name in ("images", "labels", "logits", "loss", "accuracy")}
 
@@ -27,24 +28,15 @@ class Compiler:
         self.asked = {}
         self.steps = 0
         self.error = None
-        self.parameters = {"output.weight": SimpleNamespace(shape=(10, 64), value=np.zeros((10, 64)))}
+        weight = SimpleNamespace(shape=(10, 64), value=np.zeros((10, 64)), trainable=True)
+        self.parameters = {"output.weight": weight}
 
     def compile_training(self, loss, **options):
         self.asked |= options
-        return SimpleNamespace(
-            step=self.step, segments=self.segments, parameters=self.parameters, optimizer=options["optimizer"],
-            compile_seconds=1.234, threads=options["threads"] or 2, text=self.text,
-            explain=lambda: "three kernels, nothing refused",
-        )  # fmt: skip
+        return Program(self, options["optimizer"])
 
     def compile_inference(self, outputs, *, threads=None):
-        def run(images, labels):
-            assert abs(images.mean()) < 0.3
-            return {"loss": 0.5, "accuracy": np.mean(labels == 0)}
-
-        run.text = lambda stage, scope=None: f"inference {stage} {scope}"
-        run.explain = lambda: "inference, one kernel"
-        return run
+        return Inference()
 
     def text(self, stage, scope=None):
         return f"training {stage} {scope} lr={self.asked['optimizer'].lr}"
@@ -57,10 +49,46 @@ class Compiler:
 
     def segments(self, data, batch_size, *, order):
         images, labels = data.values()
+        order = np.arange(len(labels)) if order is None else order
         for first in range(0, len(order), batch_size):
             rows = order[first : first + batch_size]
             numbers = self.step(images[rows], labels[rows])
             yield Segment({name: np.array([v]) for name, v in numbers.items()}, np.array([len(rows)]))
+
+
+class Program:
+    """A training step that takes as long as the compiler says."""
+
+    compile_seconds = 1.234
+
+    def __init__(self, compiler, optimizer):
+        self.compiler, self.optimizer = compiler, optimizer
+        self.segments, self.text, self.parameters = compiler.segments, compiler.text, compiler.parameters
+
+    @property
+    def steps(self):
+        return self.compiler.steps
+
+    def check(self, arrays):
+        assert list(arrays) == ["images", "labels"]
+
+    def explain(self):
+        return "three kernels, nothing refused"
+
+
+class Inference:
+    def check(self, arrays):
+        assert list(arrays) == ["images", "labels"]
+
+    def __call__(self, images, labels):
+        assert abs(images.mean()) < 0.3
+        return {"loss": 0.5, "accuracy": np.mean(labels == 0)}
+
+    def text(self, stage, scope=None):
+        return f"inference {stage} {scope}"
+
+    def explain(self):
+        return "inference, one kernel"
 
 
 @pytest.fixture
@@ -91,7 +119,7 @@ def test_training_says_what_happens(run, compiler):
     lines = out.splitlines()
     assert lines[0] == "data   digits: 1,198 training and 599 held-out images of 1x8x8, 10 classes"
     assert lines[1] == "model  lenet5: 640 parameters"
-    assert lines[2] == "compiled in 1.23 s for 2 threads"
+    assert re.fullmatch(r"compiled in 1\.23 s for \d+ threads?", lines[2])
     assert lines[3].startswith("epoch 1/2  loss ")
     assert lines[4].startswith("epoch 2/2  loss ")
     assert "held-out accuracy 9.85% (59 of 599 images), loss 0.5000, after 150 steps" in lines[5]
@@ -103,7 +131,7 @@ def test_options_reach_the_compiler(run, compiler):
     code, out, _ = run("train", "lenet5", "--epochs", 1, *options)
     assert code == 0
     assert (compiler.asked["threads"], compiler.asked["seed"]) == (1, 7)
-    assert (compiler.asked["optimizer"].rate(1), compiler.asked["optimizer"].momentum) == (0.25, 0.9)
+    assert (compiler.asked["optimizer"].lr, compiler.asked["optimizer"].momentum) == (cosine(0.25), 0.9)
     assert compiler.steps == 1
     assert "for 1 thread\n" in out
     assert "after 1 step " in out
@@ -111,8 +139,9 @@ def test_options_reach_the_compiler(run, compiler):
 
 @pytest.mark.parametrize(("name", "rate"), cli.RATES.items())
 def test_every_optimiser_has_its_own_rate(run, compiler, name, rate):
-    assert run("train", "--epochs", 1, "--batch-size", 999, "--optimizer", name)[0] == 0
-    assert compiler.asked["optimizer"].rate(1) == rate
+    options = ("--optimizer", name, "--schedule", "constant")
+    assert run("train", "--epochs", 1, "--batch-size", 999, *options)[0] == 0
+    assert compiler.asked["optimizer"].lr == rate
 
 
 def test_what_was_learnt_is_saved_with_the_normalisation(run, compiler, tmp_path):
@@ -120,9 +149,21 @@ def test_what_was_learnt_is_saved_with_the_normalisation(run, compiler, tmp_path
     code, out, _ = run("train", "--epochs", 1, "--save", path)
     assert code == 0
     assert out.endswith(f"saved  {path}\n")
-    extras = checkpoint.load(path, compiler.parameters)
+    extras = weights.extras(path)
     assert extras.keys() == {"input.mean", "input.deviation"}
     assert 0.2 < extras["input.mean"] < 0.4 < extras["input.deviation"] + 0.1
+
+
+def test_epochs_are_validated_logged_and_shown_as_asked(run, compiler, tmp_path):
+    path = tmp_path / "log.csv"
+    options = ("--validation-split", 0.25, "--augment", "--log", path, "--verbose", 0, "--schedule", "one-cycle")
+    code, out, _ = run("train", "--epochs", 2, "--batch-size", 100, *options)
+    assert code == 0
+    assert "epoch" not in out
+    head, *rows = path.read_text().splitlines()
+    assert head == "epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds"
+    assert [row.split(",")[0] for row in rows] == ["1", "2"]
+    assert compiler.steps == 2 * 9  # of 898 images
 
 
 def test_a_directory_that_is_not_there_is_noticed_before_training(run, compiler, tmp_path):
@@ -209,7 +250,10 @@ def test_a_model_comes_from_a_file_of_the_user(run, compiler, tmp_path):
             "data set mnist was not found: put the four",
         ),
         (("train", "--epochs", 0), 2, "--epochs"),
-        (("train", "--lr", -1), 1, "lr must be in 0 <= lr < inf, got -1.0"),
+        (("train", "--resume"), 2, "it needs --checkpoint DIRECTORY"),
+        (("train", "--log", "epochs.txt"), 1, "epochs.txt must end in .csv, .json or .jsonl"),
+        (("train", "--validation-split", 1), 2, "--validation-split"),
+        (("train", "--lr", -1), 1, "lr must be in 0 <= lr < inf, got -1"),
         (("dump", "lenet5", "--stage", "soup"), 2, "'soup' is not one of"),
         (("bake",), 2, "No such command 'bake'"),
     ],

@@ -32,6 +32,7 @@ def percentages(start: str, out: str) -> list[float]:
 def test_every_example_is_run_here() -> None:
     assert {p.stem for p in EXAMPLES.glob("*.py")} == {
         "train_digits", "own_operator", "two_outputs", "network", "sequence", "vision_transformer", "gradient_penalty",
+        "fine_tuning", "several_losses",
     }  # fmt: skip
 
 
@@ -56,6 +57,26 @@ def test_a_gradient_penalty_helps_against_attacks() -> None:
     after, attacked_after = percentages("penalty 0.3  held out", out)
     assert min(before, after) > 95
     assert attacked_after > attacked_before + 10
+
+
+def test_what_was_learnt_from_other_digits_helps_where_labels_are_few() -> None:
+    out = run("examples/fine_tuning.py")
+    runs = [line for line in out.splitlines() if line.startswith("20 labels")]
+    assert len(runs) == 3
+    for line in runs:
+        scratch, new_head, fine_tuned = percentages("20 labels: from scratch", line)
+        assert min(new_head, fine_tuned) > scratch + 5
+    assert "transferred: conv1.weight, conv1.bias, conv2.weight" in out
+
+
+def test_the_weight_of_a_loss_decides_what_is_learnt() -> None:
+    out = run("examples/several_losses.py")
+    scores = re.findall(r"weight +([\d.]+)  accuracy ([\d.]+)%  squared error of a pixel ([\d.]+)", out)
+    errors = {float(weight): float(error) for weight, _, error in scores}
+    named = {float(weight): float(accuracy) for weight, accuracy, _ in scores}
+    assert errors[1.0] < errors[0.1] < errors[0.0] / 3
+    assert min(named[0.0], named[0.1], named[1.0]) > 95
+    assert named[10.0] < named[1.0]
 
 
 def test_an_own_operator_finds_its_parameter() -> None:

@@ -111,6 +111,9 @@ STEPPERS = {
     "sgd_dampening": lambda: gc.SGD(0.1, momentum=0.9, dampening=0.3),
     "adam": lambda: gc.Adam(0.01),
     "adamw": lambda: gc.AdamW(0.01, weight_decay=0.1),
+    "rmsprop_centered_mom": lambda: gc.RMSprop(0.01, centered=True, momentum=0.9),
+    "adagrad": lambda: gc.Adagrad(0.1),
+    "adadelta": lambda: gc.Adadelta(1.0),
 }
 
 
@@ -322,7 +325,7 @@ def test_fitting_evaluating_predicting() -> None:
     x, y = data.images[:300], data.labels[:300]
     model = gc.models.lenet5((1, 8, 8), 10)
     trainer = gc.Model(model)
-    history = trainer.fit(x, y, epochs=8, batch_size=32, optimizer=gc.Adam(3e-3), progress=False, threads=2)
+    history = trainer.fit(x, y, epochs=8, batch_size=32, optimizer=gc.Adam(3e-3), verbose=0, threads=2)
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     scores = trainer.evaluate(x, y)
     assert scores["accuracy"] > 0.8

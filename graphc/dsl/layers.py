@@ -16,17 +16,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any, Self, cast
 
-import numpy as np
 import numpy.typing as npt
 
 from graphc.dsl.initialisers import Initialiser
 from graphc.dsl.parameter import Parameter
 from graphc.dsl.scope import Root, Scope, current, settle
+from graphc.dsl.state import Patterns, Rename, Taken, take, values_of
 from graphc.dsl.tensor import Tensor, caller, declared
 from graphc.dsl.trace import ordered
-from graphc.errors import DataError, GraphError, ShapeError
+from graphc.errors import GraphError, ShapeError
 from graphc.types import DType, Extent, Location, TensorType
 
 _active: ContextVar[tuple[Layer, ...]] = ContextVar("graphc_layers", default=())
@@ -45,11 +45,13 @@ class Layer:
     _rules: dict[str, Rule]
     _root: Root | None
     _declared: Location | None
+    _frozen: bool
 
     def __new__(cls, *_: Any, **__: Any) -> Layer:
         # made here, so that subclasses need not call the constructor of the base
         layer = super().__new__(cls)
         layer.name, layer._parameters, layer._inline, layer._rules, layer._root = None, {}, {}, {}, None
+        layer._frozen = False
         layer._declared = caller() if cls.__module__.startswith("graphc.dsl") else None
         return layer
 
@@ -96,6 +98,8 @@ class Layer:
             k += 1
             name = f"{child.name or child._stem()}_{k}"
         self._inline[name] = child
+        if self._frozen:
+            child.freeze()
         return name
 
     # -------------------------------------------------------------------------------- parameters and parts
@@ -119,6 +123,8 @@ class Layer:
             known = self._parameters[name] = Parameter(
                 name, type, initialiser, trainable=trainable, location=caller(), place=current.get()
             )
+            if self._frozen:
+                known.freeze()
         if known.type != type:
             raise ShapeError(
                 f"{name} was made as {known.type} by the first call, this call needs {type}",
@@ -168,34 +174,40 @@ class Layer:
         """All parameters, those of the layers inside included."""
         return tuple(p for _, p in self.named_parameters())
 
+    def freeze(self) -> Self:
+        """Train none of the parameters from now on, those of the layers inside and those still to be made included.
+
+        It holds for programs that are compiled afterwards; they have no backward code for what is frozen. Running
+        averages, as of batch normalisation, go on.
+        """
+        return self._set_frozen(True)
+
+    def unfreeze(self) -> Self:
+        """Train again what was made to be trained."""
+        return self._set_frozen(False)
+
+    def _set_frozen(self, frozen: bool) -> Self:
+        self._frozen = frozen
+        for value in (*self._parameters.values(), *vars(self).values()):
+            if isinstance(value, Parameter):
+                value.freeze() if frozen else value.unfreeze()
+        for layer in self.children().values():
+            layer._set_frozen(frozen)
+        return self
+
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of all values by dotted name."""
-        return {name: parameter.value.copy() for name, parameter in self.named_parameters()}
+        return values_of(dict(self.named_parameters()))
 
-    def load_state_dict(self, state: Mapping[str, npt.ArrayLike], strict: bool = True) -> None:
-        """Set all values by dotted name; nothing is changed if anything does not fit.
+    def load_state_dict(
+        self, state: Mapping[str, npt.ArrayLike], strict: bool = True, *, only: Patterns = None,
+        rename: Rename | None = None,
+    ) -> Taken:  # fmt: skip
+        """Set all values by dotted name, see `graphc.dsl.state.take`; nothing is changed if anything does not fit.
 
         Raises DataError naming what is missing, unexpected or misshapen; with strict=False only the last.
         """
-        own = dict(self.named_parameters())
-        missing = [n for n in own if n not in state]
-        unexpected = [n for n in state if n not in own]
-        misshapen = [
-            f"{n}: expected {p.shape}, got {np.shape(state[n])}"
-            for n, p in own.items()
-            if n in state and np.shape(state[n]) != p.shape
-        ]
-        faults = [
-            f"{title}: {', '.join(names)}"
-            for title, names in (("missing", missing), ("unexpected", unexpected))
-            if names and strict
-        ] + misshapen
-        if faults:
-            hint = "call the layer once before loading" if not own else "strict=False ignores missing and unexpected"
-            raise DataError("the state does not fit: " + "; ".join(faults), hint=hint)
-        for name, parameter in own.items():
-            if name in state:
-                parameter.value = np.asarray(state[name])
+        return take(dict(self.named_parameters()), state, strict=strict, only=only, rename=rename)
 
 
 def _layers(name: str, value: Any) -> Iterator[tuple[str, Layer]]:

@@ -141,13 +141,17 @@ class Storage:
 
 
 class Parameter(Tensor):
-    """A leaf with a dotted name and a value that is drawn when it is first needed."""
+    """A leaf with a dotted name and a value that is drawn when it is first needed.
 
-    __slots__ = ("_storage", "initialiser", "label", "trainable")
+    `trainable` may be assigned; programs that are compiled from then on train it or leave it as it is.
+    """
+
+    __slots__ = ("_learns", "_storage", "initialiser", "label", "trainable")
 
     label: str
     initialiser: Initialiser
     trainable: bool
+    _learns: bool
     _storage: Storage
 
     def __init__(
@@ -175,11 +179,12 @@ class Parameter(Tensor):
             label=name,
             initialiser=initialisers.initialiser(initialiser),
             trainable=trainable,
+            _learns=trainable,
             _storage=Storage(),
         )
 
     def __setattr__(self, name: str, value: Any) -> None:  # type: ignore[override]
-        if name != "value":
+        if name not in ("value", "trainable"):
             super().__setattr__(name, value)
         object.__setattr__(self, name, value)
 
@@ -190,6 +195,19 @@ class Parameter(Tensor):
     def name(self) -> str:
         """The dotted name: "features.conv1.weight"."""
         return ".".join(part for part in (self.place.joined("."), self.label) if part)
+
+    def freeze(self) -> None:
+        """From now on it is not trained."""
+        self.trainable = False
+
+    def unfreeze(self) -> None:
+        """Trained again, if it was made to be."""
+        self.trainable = self._learns
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it was made to be trained and is not."""
+        return self._learns and not self.trainable
 
     @property
     def version(self) -> int:

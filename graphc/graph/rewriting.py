@@ -8,7 +8,7 @@ from dataclasses import replace
 from graphc.graph.analysis.recurrences import settled
 from graphc.graph.ir import Graph, Node, Value
 from graphc.ops.compose import drop_idle_axes, inline, needs_guard, refusal, remap_of
-from graphc.ops.formula import rename_operands
+from graphc.ops.formula import rename_operands, value_reads
 
 
 def exchange(graph: Graph, replacements: Mapping[Value, Value]) -> Graph:
@@ -55,12 +55,22 @@ def why_not_inlined(consumer: Node, producer: Node) -> str | None:
         return f"{producer.output} is read at another time than it is computed"
     if producer.output.type.dtype != consumer.output.type.dtype:
         return f"{producer.output} is converted to {consumer.output.type.dtype.value} when it is read"
+    if _cuts_fractions(producer):
+        return f"{producer.output} is cut off to {producer.output.type.dtype.value}, which the formula does not say"
     reasons = (
         refusal(consumer.formula, o, producer.formula)
         for o, v in zip(consumer.formula.operands, consumer.inputs, strict=True)
         if v == producer.output
     )
     return next((r for r in reasons if r is not None), None)
+
+
+def _cuts_fractions(node: Node) -> bool:
+    """Whether integers are made of numbers, which no word of the formula does."""
+    operands = dict(zip(node.formula.operands, node.inputs, strict=True))
+    return not node.output.type.dtype.is_float and any(
+        operands[read.name].type.dtype.is_float for read in value_reads(node.formula.body)
+    )
 
 
 def inlining_needs_guard(consumer: Node, producer: Node) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import graphc.dsl.functional as F
 from graphc.dsl import nn
 from graphc.dsl.layers import Layer
 from graphc.dsl.tensor import Tensor
+from graphc.errors import GraphcError
 from graphc.models.classifier import Classifier, classifier
-
-WIDTHS = (16, 32, 64)
 
 
 class BasicBlock(Layer):
@@ -41,21 +42,27 @@ class BasicBlock(Layer):
 
 
 class ResNet(Layer):
-    """A 3×3 convolution, three stages of blocks with 16, 32 and 64 channels, the mean over the image, a linear map."""
+    """A 3×3 convolution, stages of blocks called layer1, layer2, ..., the mean over the image, a linear map."""
 
-    def __init__(self, blocks: int, classes: int, projection: bool) -> None:
-        self.conv1 = nn.Conv2d(WIDTHS[0], 3, padding=1, use_bias=False)
+    def __init__(
+        self, blocks: int, stem: int, widths: Sequence[int], strides: Sequence[int], classes: int, projection: bool
+    ) -> None:
+        self.conv1 = nn.Conv2d(stem, 3, padding=1, use_bias=False)
         self.bn1 = nn.BatchNorm2d()
-        stages = []
-        for k, channels in enumerate(WIDTHS):
-            first = BasicBlock(channels, 2, projection) if k else BasicBlock(channels)
-            stages.append(nn.Sequential(first, *[BasicBlock(channels) for _ in range(blocks - 1)]))
-        self.layer1, self.layer2, self.layer3 = stages
+        self._stages, inputs = [], stem
+        for k, (channels, stride) in enumerate(zip(widths, strides, strict=True), start=1):
+            changes = stride > 1 or channels != inputs
+            first = BasicBlock(channels, stride, projection and changes)
+            stage = nn.Sequential(first, *[BasicBlock(channels) for _ in range(blocks - 1)])
+            setattr(self, f"layer{k}", stage)
+            self._stages.append(stage)
+            inputs = channels
         self.fc = nn.Dense(classes, weight_init="xavier")
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.bn1(self.conv1(x)))
-        h = self.layer3(self.layer2(self.layer1(h)))
+        for stage in self._stages:
+            h = stage(h)
         return self.fc(F.global_avg_pool2d(h))
 
 
@@ -64,11 +71,27 @@ def resnet(
     image_shape: tuple[int, int, int] = (3, 32, 32),
     classes: int = 10,
     *,
+    widths: Sequence[int] = (16, 32, 64),
+    strides: Sequence[int] | None = None,
+    stem: int | None = None,
     projection: bool = False,
     dtype: str = "float32",
 ) -> Classifier:
-    """The network with 6·blocks + 2 layers; shortcuts of option A, or with `projection` of option B."""
-    return classifier(f"resnet{6 * blocks + 2}", ResNet(blocks, classes, projection), image_shape, dtype)
+    """The network with `blocks` blocks in each stage; with the paper's three stages 6·blocks + 2 layers.
+
+    `widths` are the channels of the stages, `strides` those of their first blocks (2 but in the first stage, unless
+    told otherwise), `stem` the channels of the first convolution (by default that of the first stage). Shortcuts are of
+    option A, or with `projection` of option B. Raises GraphcError.
+    """
+    if strides is None:
+        strides = [min(k + 1, 2) for k in range(len(widths))]
+    if not widths or len(strides) != len(widths):
+        raise GraphcError(
+            f"resnet: expected widths and strides of as many stages, got {tuple(widths)} and {tuple(strides)}",
+            hint=f"use strides={tuple(min(k + 1, 2) for k in range(max(len(widths), 1)))}",
+        )
+    network = ResNet(blocks, widths[0] if stem is None else stem, widths, strides, classes, projection)
+    return classifier(f"resnet{2 * blocks * len(widths) + 2}", network, image_shape, dtype)
 
 
 def resnet20(

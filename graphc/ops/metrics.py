@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sympy import Symbol
 from sympy.core.expr import Expr
 
 from graphc.errors import GraphcError, ShapeError
@@ -25,11 +26,14 @@ def accuracy(scores: Operand, labels: Operand) -> Expr:
     """
     _check("accuracy", scores, labels)
     n, j, k = axes("n j k")
-    largest = Max(scores[n, j], over=j)
-    # classes that are not the largest count as a number beyond all, so that the minimum is the first largest
-    beyond = extent_of(extent(j))
-    winner = Min(Where(le(largest, scores[n, k]), k, beyond), over=k)
+    winner = first_largest(scores[n, j], j, scores[n, k], k)
     return Sum(Where(eq(winner, labels[n]), 1, 0), over=n) / extent(n)
+
+
+def first_largest(some: Expr, j: Symbol, other: Expr, k: Symbol) -> Expr:
+    """The first k whose score is the largest; their number where one is NaN. Both expressions are the scores."""
+    # classes that are not the largest count as a number beyond all, so that the minimum is the first largest
+    return Min(Where(le(Max(some, over=j), other), k, extent_of(extent(j))), over=k)
 
 
 @op(register=True, integer="labels", samples=[Sample(((5, 4), ("int", 4, (5,))), {"k": 2})])
@@ -43,7 +47,11 @@ def top_k_accuracy(scores: Operand, labels: Operand, *, k: int = 5) -> Expr:
     if not 1 <= k <= int(str(scores.shape[1])):
         raise GraphcError(f"top_k_accuracy: k must lie in 1..{scores.shape[1]}, the number of classes, got {k}")
     n, j = axes("n j")
-    own, other = scores[n, labels[n]], scores[n, j]
-    earlier = Where(eq(own, other), Where(lt(j, labels[n]), 1, 0), 1)
-    before = Sum(Where(lt(other, own), 0, earlier), over=j)
+    before = classes_before(scores[n, labels[n]], labels[n], scores[n, j], j)
     return Sum(Where(lt(before, k), 1, 0), over=n) / extent(n)
+
+
+def classes_before(own: Expr, label: Expr, other: Expr, j: Symbol) -> Expr:
+    """How many classes j come before the label: with a score that is larger, or equal and earlier, or not a number."""
+    earlier = Where(eq(own, other), Where(lt(j, label), 1, 0), 1)
+    return Sum(Where(lt(other, own), 0, earlier), over=j)

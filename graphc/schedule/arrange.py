@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -47,6 +49,14 @@ def restore(physical: Array, layout: Layout, type: TensorType, batch: int = 1) -
         physical = _unblocked(physical)
         layout = Layout(layout.order, layout.halo, physical.shape[-1])
     return np.array(interior(physical, layout, type, batch), order="C")
+
+
+def restore_each(stack: Array, layout: Layout, type: TensorType) -> Array:
+    """The logical arrays, a copy, of physical ones that are stacked along a first axis."""
+    order, halo = (0, *(axis + 1 for axis in layout.order)), ((0, 0), *layout.halo)
+    blocks_first = np.moveaxis(stack, 1, 0) if layout.block else stack
+    several = TensorType((len(stack), *type.shape), type.dtype)
+    return restore(blocks_first, replace(layout, order=order, halo=halo), several)
 
 
 def interior(physical: Array, layout: Layout, type: TensorType, batch: int) -> Array:

@@ -113,7 +113,7 @@ def _lines(found: list[Entry]) -> list[str]:
     for part in (FORWARD, ADJOINT, UPDATE):
         for e in found:
             if e.part == part:
-                named = _named(e.node)
+                named = statement_of(e.node)
                 lines.append(f"  {e.title:<{width}}  {formula_text(named.formula, named.name)}")
                 lines.append(f"  {'':<{width}}    {named.type}, {work_text(e.node)}")
     return lines
@@ -134,7 +134,7 @@ def work_text(node: Node) -> str:
     return f"{work.fixed:,} {unit}"
 
 
-def _named(node: Node) -> Statement:
+def statement_of(node: Node) -> Statement:
     """The node's formula over the names that values have in all stages."""
     names = {o: value_name(v) for o, v in zip(node.formula.operands, node.inputs, strict=True)}
     away = rename_operands(node.formula, {o: f"~{o}" for o in names})
@@ -185,7 +185,7 @@ def _active(graph: Graph, final: Graph) -> frozenset[Value]:
 
 def _derived(nodes: list[Node], active: frozenset[Value]) -> str:
     """The derivations for all active operands of one application."""
-    statements = tuple(map(_named, nodes))
+    statements = tuple(map(statement_of, nodes))
     inside = {n.output for n in nodes}
     operands = dict.fromkeys(v for n in nodes for v in n.inputs if v not in inside)
     application = Application(nodes[-1].operator, tuple((value_name(v), v.type) for v in operands), statements)
@@ -216,7 +216,7 @@ def latex_text(compiled: Compiled, scope: str | None = None) -> str:
             if own:
                 parts.append(f"*{part}*")
             for e in own:
-                named = _named(e.node)
+                named = statement_of(e.node)
                 shape = r" \times ".join(map(str, e.node.output.type.shape)) or "1"
                 parts.append(f"{e.node.operator}, ${shape}$, {work_text(e.node)}:")
                 parts.append(f"$$\n{formula_latex(named.formula, named.name, names)}\n$$")

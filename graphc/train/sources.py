@@ -1,75 +1,107 @@
-"""Where the samples of a training come from, epoch by epoch, in blocks of whole minibatches."""
+"""Where the samples of a training come from: anything that `fit` takes becomes a Source."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from graphc.errors import DataError
+from graphc.train.data.augmented import Augmented
+from graphc.train.data.blocks import Array, Arrays, Block, Indices, Limited, Rows, Source, shuffled
+from graphc.train.data.checks import finite, numbers, same_lengths
+from graphc.train.data.gathered import Gathered, Transformed
+from graphc.train.data.mapped import Mapped, mapping
+from graphc.train.data.streams import Stream
 
-Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
+__all__ = ["Array", "Arrays", "Block", "Indices", "Limited", "Readable", "Rows", "Source", "shuffled", "source_of"]
 
 
-def shuffled(count: int, seed: int = 0, epoch: int = 0) -> Indices:
-    """The numbers 0..count-1 in an order that seed and epoch alone decide: that of the samples in an epoch.
+@runtime_checkable
+class Readable(Protocol):
+    """Data that know how to be read: a Dataset, an image folder, windows of a text."""
 
-    Random numbers: Philox, Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+    def source(self, names: Sequence[str]) -> Source | Rows:
+        """The samples, the names of the inputs for (x, y) being given."""
+        ...
+
+
+def source_of(x: Any, y: Any = None, names: Sequence[str] = ("x", "y"), *, limit: int | None = None) -> Source:
+    """What `fit(x, y)` reads from, inputs being called by `names` (one for x, one for y).
+
+    x and y are arrays of numbers with as many samples, or dicts of arrays by input name; arrays in mapped files
+    (np.load(path, mmap_mode="r")) may be larger than memory. Without y, x is a pair of arrays, a Dataset, an image
+    folder, `augmented` data, a Source, or batches: an iterable, a generator, a function that returns an iterator.
+    An epoch has at most `limit` samples. Arrays stay where they are.
+
+    Raises DataError for data of other kinds, of different lengths, with elements that are not finite numbers.
     """
-    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
-    return generator.permutation(count)
+    if y is None and not isinstance(x, Mapping | tuple) and not hasattr(x, "__array__"):
+        return _read(x, tuple(names), limit)
+    source = _of_arrays(_by_name(x, y, names))
+    return source if limit is None or limit == source.samples else Limited(source, limit)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """Some minibatches: every input by name, and the rows in the order of their turns (None: as they are)."""
-
-    arrays: Mapping[str, Array]
-    order: Indices | None = None
-
-
-class Source(Protocol):
-    """The samples of an epoch."""
-
-    @property
-    def samples(self) -> int | None:
-        """How many an epoch has; None if nobody knows before its end."""
-        ...
-
-    def blocks(
-        self, batch_size: int, *, seed: int, epoch: int, start: int = 0, shuffle: bool = True
-    ) -> Iterator[Block]:
-        """The samples of an epoch from number `start` on, in whole minibatches but for the last.
-
-        Their order depends on (seed, epoch) alone.
-        """
-        ...
+def _read(x: Any, names: tuple[str, ...], limit: int | None) -> Source:
+    """A source of something that is not an array."""
+    source: Source
+    match x:
+        case Source():
+            source = x
+        case Rows():
+            source = Gathered(x)
+        case Augmented(data=(first, second)):
+            return _augmented(source_of(first, second, names, limit=limit), x)
+        case Augmented():
+            return _augmented(source_of(x.data, None, names, limit=limit), x)
+        case Readable():
+            return source_of(x.source(names), None, names, limit=limit)
+        case _ if isinstance(x, Iterable) or callable(x) or hasattr(x, "__getitem__"):
+            return Stream(x, names, limit)
+        case _:
+            raise DataError(
+                f"{type(x).__name__} is not data to train on",
+                hint="arrays x and y, a dict of arrays by input name, or an iterable of batches (x, y)",
+            )
+    return source if limit is None else Limited(source, limit)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Arrays:
-    """Arrays in memory, all inputs by name: one block, without a copy. Raises DataError."""
+def _augmented(source: Source, augmented: Augmented) -> Source:
+    """A source whose samples are transformed."""
+    steps, on, workers = augmented.steps, augmented.on, augmented.workers
+    match source:
+        case Limited():
+            return Limited(_augmented(source.source, augmented), source.samples)
+        case Gathered():
+            return Gathered(source.rows, (*source.steps, *steps), on or source.on, max(workers, source.workers))
+        case Rows():
+            return Gathered(source, steps, on, workers)
+        case _:
+            return Transformed(source, steps, on)
 
-    arrays: Mapping[str, Array]
 
-    def __post_init__(self) -> None:
-        lengths = {name: len(array) for name, array in self.arrays.items()}
-        if len(set(lengths.values())) != 1:
-            raise DataError(f"expected as many targets as samples, got {lengths}")
-        if not self.samples:
-            raise DataError("the data set is empty")
+def _by_name(x: Any, y: Any, names: Sequence[str]) -> dict[str, Array]:
+    """All arrays by input name, of numbers and of the same length."""
+    if y is None and isinstance(x, tuple):
+        if len(x) != len(names):
+            raise DataError(f"got {len(x)} arrays for the inputs {', '.join(names)}", hint="use a dict by input name")
+        given = dict(zip(names, x, strict=True))
+    else:
+        given = {names[0]: x} if not isinstance(x, Mapping) else dict(x)
+        if isinstance(y, Mapping):
+            given |= y
+        elif y is not None:
+            if isinstance(x, Readable | Augmented | Source) or callable(x) or hasattr(x, "__next__"):
+                raise DataError(f"y must be left out: {type(x).__name__} gives the targets too", hint="fit(x)")
+            given[names[1]] = y
+    arrays = {name: numbers(name, array) for name, array in given.items()}
+    same_lengths(arrays)
+    return arrays
 
-    @property
-    def samples(self) -> int:
-        return len(next(iter(self.arrays.values())))
 
-    def blocks(
-        self, batch_size: int, *, seed: int, epoch: int, start: int = 0, shuffle: bool = True
-    ) -> Iterator[Block]:
-        order = shuffled(self.samples, seed, epoch) if shuffle else np.arange(self.samples)
-        if start < self.samples:
-            yield Block(self.arrays, order[start:])
+def _of_arrays(arrays: Mapping[str, Array]) -> Source:
+    """Arrays in memory as they are; those in files read piece by piece."""
+    if any(mapping(array) is not None for array in arrays.values()):
+        return Gathered(Mapped(arrays))
+    for name, array in arrays.items():
+        finite(name, array)
+    return Arrays(arrays)

@@ -2,107 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from time import perf_counter
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from graphc.dsl.parameter import Parameter
+from graphc.dsl.tensor import Input, Tensor, input
 from graphc.errors import DataError, GraphcError
-from graphc.train.interrupt import Interruptible
+from graphc.runtime.threads import default_threads
+from graphc.train.callbacks.run import Callback, Run, in_turn
+from graphc.train.feeding import Since, batches, by_name, limited, shaped, split
+from graphc.train.fitting import Training, rate_over
+from graphc.train.history import History
+from graphc.train.metrics.metric import Measured, Totals, statistics_of
+from graphc.train.objective import flat, inputs_of, objective, of_classifier, weights_of_classes
 from graphc.train.optimisers import Adam, Optimizer
-from graphc.train.progress import Epoch, Progress, progress_on
+from graphc.train.progress import progress_on
+from graphc.train.sources import Arrays, Source, source_of
 from graphc.train.userfile import is_classifier
 
 Array = npt.NDArray[Any]
+Names = str | Tensor | Sequence["str | Tensor"] | None
 
 DEFAULT_BATCH_SIZE = 64
 EVALUATION_BATCH_SIZE = 256
 """Evaluation keeps no activations for a backward pass, so it can take more samples at a time."""
 
-
-class Classifier(Protocol):
-    """The tensors of a classifying network, as `graphc.models` makes them."""
-
-    @property
-    def images(self) -> Any: ...
-    @property
-    def labels(self) -> Any: ...
-    @property
-    def logits(self) -> Any: ...
-    @property
-    def loss(self) -> Any: ...
-    @property
-    def accuracy(self) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """The epochs of a `fit`, in order; `history["loss"]` and `history["held out loss"]` list one metric.
-
-    `interrupted` says that Ctrl-C ended it; `steps` counts all updates, those of an unfinished epoch too.
-    """
-
-    epochs: tuple[Epoch, ...]
-    steps: int
-    seconds: float
-    interrupted: bool = False
-
-    def __getitem__(self, metric: str) -> list[float]:
-        name = metric.removeprefix("held out ")
-        rows = [e.training if name == metric else e.validation for e in self.epochs]
-        if rows and name not in rows[0]:
-            raise KeyError(f"{metric!r} was not recorded; recorded were {', '.join(rows[0]) or 'none'}")
-        return [row[name] for row in rows]
+CLASS_WEIGHT = "class_weight"
+"""The input for the weights of the classes, in the programs of models that have been given any."""
 
 
 class Model:
     """Outputs, a loss and metrics as one thing that can be fitted, evaluated and asked.
 
-    `Model(classifier)` takes what `graphc.models` returns,
-    `Model(outputs, loss=..., metrics={...}, x=..., y=...)` any tensors, x and y being the names of the inputs
-    that hold the samples and their targets. Loss and metrics must be means over the batch, for that is how
-    the batches of an epoch are averaged.
+    `Model(classifier)` takes what `graphc.models` returns; `Model(outputs, loss=..., metrics=...)` any tensors. The
+    loss is a tensor, a name such as "cross_entropy" or "mse", or a function of outputs and target, which is then
+    declared; for outputs by name a dict of losses, summed with `loss_weights`. Metrics are names, or a dict of tensors
+    (means over the batch) and Metrics. x and y are the inputs that hold the samples and their targets, or their names:
+    unless given, those that the outputs read, and those that loss and metrics read besides.
+    `history` is that of the last `fit`, whatever ended it. Raises GraphcError.
     """
 
     def __init__(
-        self, outputs: Any, *, loss: Any = None, metrics: Mapping[str, Any] | None = None,
-        x: str = "images", y: str = "labels",
+        self, outputs: Any, *, loss: Any = None, metrics: Any = None, loss_weights: Mapping[str, float] | None = None,
+        x: Names = None, y: Names = None,
     ) -> None:  # fmt: skip
         if loss is None:
             if not is_classifier(outputs):
                 raise GraphcError(
                     f"Model needs a classifier or a loss, got {type(outputs).__name__}",
-                    hint="Model(lenet5((1, 8, 8), 10)) or Model(outputs, loss=..., x=..., y=...)",
+                    hint='Model(lenet5((1, 8, 8), 10)) or Model(outputs, loss="cross_entropy")',
                 )
-            classifier: Classifier = outputs
-            x, y = classifier.images.name, classifier.labels.name
-            outputs, loss, metrics = classifier.logits, classifier.loss, {"accuracy": classifier.accuracy}
-        self.outputs, self.loss, self.metrics = outputs, loss, dict(metrics or {})
-        self.x, self.y = x, y
+            self.outputs, self.objective = outputs.logits, of_classifier(outputs)
+            x, y = outputs.images.name, outputs.labels.name
+        else:
+            single = y if isinstance(y, str | Input) else None
+            self.outputs, self.objective = outputs, objective(outputs, loss, metrics, single, loss_weights)
+        self.loss, self.metrics = self.objective.loss, dict(self.objective.metrics)
+        self.x = _names(x) if x is not None else tuple(t.name for t in inputs_of([self.outputs]))
+        self.y = _names(y) if y is not None else self._targets()
+        self.history: History | None = None
+        self.epochs = 0
+        """How many epochs have been finished, in all fits."""
         self._training: Any = None
         self._compiled_for: tuple[Any, ...] = ()
-        self._inference: dict[tuple[str, int | None], Any] = {}
+        self._inference: dict[str, Any] = {}
+        self.constants: dict[str, Array] = {}
+        """What the training program is fed besides the data: weights of the classes."""
+
+    @property
+    def measured(self) -> dict[str, Measured]:
+        """What is reported of every epoch: the loss, its parts, the metrics."""
+        return {"loss": self.loss, **self.metrics}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all inputs for data."""
+        return *self.x, *self.y
+
+    def _targets(self) -> tuple[str, ...]:
+        read = inputs_of(flat(self.outputs, self.loss, self.metrics))
+        return tuple(t.name for t in read if t.name not in self.x)
+
+    # ------------------------------------------------------------------------------------------- programs
 
     def compile(self, optimizer: Optimizer | None = None, *, threads: int | None = None, seed: int = 0) -> Any:
         """The training program: forward, backward and update as one native call.
 
-        The same program as long as the arguments stay the same; another optimiser starts with new state.
-        Without one, that of before is used, or Adam.
+        The same program as long as optimiser and trainable parameters stay the same; otherwise the optimiser's state
+        is new. Without an optimiser, that of before is used, or Adam. Parameters without a value are drawn from `seed`.
         """
         from graphc.pipeline import compile_training
 
         if optimizer is None:
             optimizer = self._training.optimizer if self._training is not None else Adam()
-        wanted = (id(optimizer), threads, seed)
-        if wanted != self._compiled_for:
+        known = self._training
+        same = known is not None and known.optimizer is optimizer
+        if not same or self._compiled_for != (tuple(self.constants), _trainable(known)):
             self._training = compile_training(
-                self.loss, optimizer=optimizer, metrics=self.metrics, threads=threads, seed=seed
+                self._trained, optimizer=optimizer, metrics=self.metrics, threads=threads, seed=seed
             )
-            self._compiled_for = wanted
+            self._compiled_for = tuple(self.constants), _trainable(self._training)
+        self._training.threads = threads or default_threads()
         return self._training
+
+    @property
+    def _trained(self) -> Any:
+        """The loss of the training program, with weights of the classes if any have been given."""
+        if not self.constants or self.objective.weighted is None:
+            return self.loss
+        return self.objective.weighted(input(CLASS_WEIGHT, (self.objective.classes,), self.objective.dtype))
 
     @property
     def program(self) -> Any:
@@ -111,110 +123,215 @@ class Model:
             raise GraphcError("the model has not been compiled for training yet", hint="call fit or compile")
         return self._training
 
-    def fit(
-        self, x: Array, y: Array, *, epochs: int = 10, batch_size: int = DEFAULT_BATCH_SIZE,
-        optimizer: Optimizer | None = None, validation: tuple[Array, Array] | None = None, seed: int = 0,
-        threads: int | None = None, progress: bool | Progress = True,
-    ) -> History:  # fmt: skip
-        """Train on samples `x` with targets `y`, shuffled anew for each epoch, as `seed` decides.
-
-        The last batch of an epoch may be smaller. Ctrl-C ends training within a tenth of a second, between two
-        steps, and keeps what was learnt.
-        Raises DataError for arrays that do not go together, InputError and NonFiniteError as the program.
-        """
-        _check_lengths(x, y)
-        if validation is not None:
-            _check_lengths(*validation)
-        if batch_size < 1 or epochs < 1:
-            raise GraphcError(f"batch_size and epochs must be at least 1, got {batch_size} and {epochs}")
-        program = self.compile(optimizer, threads=threads, seed=seed)
-        if progress is True:
-            progress = progress_on()
-        listener = progress or Progress()
-        generator = np.random.default_rng(seed)
-        done: list[Epoch] = []
-        steps, began, message = 0, perf_counter(), ""
-        listener.start(epochs, len(x))
-        try:
-            with Interruptible() as interruptible:
-                for number in range(1, epochs + 1):
-                    mean, started = _Mean(), perf_counter()
-                    interruptible.point()
-                    order = generator.permutation(len(x))
-                    for part in program.segments({self.x: x, self.y: y}, batch_size, order=order):
-                        steps += len(part)
-                        mean.add(part.values, part.samples)
-                        listener.batch(int(part.samples.sum()), mean.value)
-                        if mean.samples < len(x):
-                            interruptible.point()
-                    seconds = perf_counter() - started
-                    held_out = self.evaluate(*validation, threads=threads) if validation is not None else {}
-                    done.append(Epoch(number, mean.value, held_out, len(x), seconds))
-                    listener.epoch(done[-1])
-        except KeyboardInterrupt:
-            message = f"stopped after {steps} steps, in epoch {min(len(done) + 1, epochs)}; what was learnt is kept"
-        finally:
-            listener.stop(message)
-        return History(tuple(done), steps, perf_counter() - began, bool(message))
-
-    def evaluate(
-        self, x: Array, y: Array, *, batch_size: int = EVALUATION_BATCH_SIZE, threads: int | None = None
-    ) -> dict[str, float]:
-        """Loss and metrics, averaged over all samples, by the inference program."""
-        _check_lengths(x, y)
-        program = self._compiled("evaluate", {"loss": self.loss, **self.metrics}, threads)
-        mean = _Mean()
-        for rows in _batches(len(x), batch_size):
-            batch = {self.x: x[rows], self.y: y[rows]}
-            mean.add(program(**batch), np.array([len(batch[self.x])]))
-        return mean.value
-
-    def predict(self, x: Array, *, batch_size: int = EVALUATION_BATCH_SIZE, threads: int | None = None) -> Array:
-        """The outputs for samples `x`, with the parameters as they are now."""
-        if not len(x):
-            raise DataError("there are no samples to predict")
-        program = self._compiled("predict", self.outputs, threads)
-        parts = [program(**{self.x: x[rows]}) for rows in _batches(len(x), batch_size)]
-        return np.concatenate(parts)
-
     def _compiled(self, purpose: str, outputs: Any, threads: int | None) -> Any:
         """The inference program for a purpose, compiled when it is first needed."""
         from graphc.pipeline import compile_inference
 
-        key = purpose, threads
-        if key not in self._inference:
-            self._inference[key] = compile_inference(outputs, threads=threads)
-        return self._inference[key]
+        if purpose not in self._inference:
+            self._inference[purpose] = compile_inference(outputs, threads=threads)
+        self._inference[purpose].threads = threads or default_threads()
+        return self._inference[purpose]
 
+    # ------------------------------------------------------------------------------------------- training
 
-class _Mean:
-    """Running means of named numbers, weighted by the samples that they stand for."""
+    def fit(
+        self, x: Any, y: Any = None, *, epochs: int = 10, batch_size: int = DEFAULT_BATCH_SIZE,
+        optimizer: Optimizer | None = None, validation_data: Any = None, validation_split: float = 0.0,
+        class_weight: Any = None, callbacks: Iterable[Callback] = (), shuffle: bool = True, seed: int = 0,
+        threads: int | None = None, verbose: int = 1, resume: str | Path | None = None,
+        steps_per_epoch: int | None = None, drop_last: bool = False,
+    ) -> History:  # fmt: skip
+        """Train on samples `x` with targets `y`, shuffled anew for each epoch, as seed and number of the epoch decide.
 
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self.samples = 0
+        x is an array (or a tuple or dict of them), or without y a dict that holds the targets too, a Dataset, a Source,
+        an iterable or generator of batches (x, y) or a function that returns one; endless ones need `steps_per_epoch`.
+        A last minibatch may be smaller, or with `drop_last` is left out. Another fit goes on: with the next epochs, and
+        with the optimiser's state unless another optimiser is given.
+        `validation_data` (x, y) is evaluated after each epoch; `validation_split` takes a share of the samples for it
+        instead, the last ones. `class_weight` weighs the loss of each class in training, Σ w·loss / Σ w: a dict (1 for
+        those that are left out), a list, or "balanced": samples / (classes · samples of the class). Only the first ones
+        need another program.
+        `verbose`: 0 silent, 1 a live line on a terminal, 2 a line for each epoch. `resume` is a checkpoint, or their
+        directory, to go on from. Ctrl-C ends training between two steps, within a tenth of a second; whatever ends it,
+        what was learnt is kept.
+        Raises DataError for data that do not go together, InputError and NonFiniteError as the program, GraphcError.
+        """
+        if batch_size < 1 or epochs < 1 or (steps_per_epoch is not None and steps_per_epoch < 1):
+            given = f"{batch_size}, {epochs}" + ("" if steps_per_epoch is None else f", {steps_per_epoch}")
+            raise GraphcError(f"batch_size, epochs and steps_per_epoch must be at least 1, got {given}")
+        source, held_out = self._sources(x, y, validation_data, validation_split)
+        self._weigh(class_weight, source)
+        listeners = in_turn((progress_on(verbose=verbose), *callbacks))
+        program = self.compile(optimizer, threads=threads, seed=seed)
+        score = self._scorer(held_out, threads)
+        if isinstance(source, Arrays):
+            program.check({**source.arrays, **self.constants})
+        if steps_per_epoch is not None:
+            source = limited(source, x, self.names, steps_per_epoch, batch_size)
+        if isinstance(x, Iterator):
+            source = Since(source, self.epochs)
+        seen = source.samples
+        if drop_last and seen is not None:
+            seen -= seen % batch_size
+        names = "loss", *self.metrics
+        run = Run(
+            self, program, source, self.epochs + epochs, batch_size, seed, shuffle, seen,
+            (*names, *(f"val_{name}" for name in names if held_out is not None)), listeners,
+            first=self.epochs, epoch=self.epochs + 1, measured=self.measured,
+        )  # fmt: skip
+        if resume is not None:
+            self._resume(run, resume, verbose)
+        with rate_over(program.optimizer, *_updates(run, program.optimizer)):
+            try:
+                return Training(run, score, self.constants, drop_last)()
+            finally:
+                self.epochs = run.epoch - 1
 
-    def add(self, values: Mapping[str, Any], samples: npt.NDArray[np.int64]) -> None:
-        """The values of several batches, and how many samples each of them had."""
-        for name, value in values.items():
-            # one after the other, whatever parts they come in: the same sums for any number of parts
-            total = np.append(self._sums.get(name, 0.0), np.asarray(value, np.float64) * samples)
-            self._sums[name] = float(np.cumsum(total)[-1])
-        self.samples += int(samples.sum())
+    def step(self, **arrays: Any) -> dict[str, float]:
+        """One update on one batch, every input by name; the loss and the metrics of the parameters before it.
+
+        Raises InputError for arrays that do not fit, NonFiniteError; the parameters then are as they were.
+        """
+        program = self._training if self._training is not None else self.compile()
+        return program.step(**arrays, **self.constants)
+
+    def evaluate(
+        self, x: Any, y: Any = None, *, batch_size: int = EVALUATION_BATCH_SIZE, threads: int | None = None
+    ) -> dict[str, Any]:
+        """Loss and metrics over all samples, by the inference program. Raises DataError, InputError."""
+        return self._score(self.source(x, y), batch_size, threads)
+
+    def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH_SIZE, threads: int | None = None) -> Any:
+        """The outputs for samples `x`, with the parameters as they are now. Raises DataError, InputError."""
+        if isinstance(x, list) or (hasattr(x, "__len__") and not len(x)):
+            x = np.asarray(x)
+            if not len(x):
+                raise DataError("there are no samples to predict")
+        program = self._compiled("predict", self.outputs, threads)
+        parts = [program(**batch) for batch in batches(source_of(*self._given(x, None), self.x), batch_size)]
+        match parts[0]:
+            case Mapping():
+                return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            case tuple():
+                return tuple(map(np.concatenate, zip(*parts, strict=True)))
+            case _:
+                return np.concatenate(parts)
+
+    def _score(self, source: Source, batch_size: int, threads: int | None) -> dict[str, Any]:
+        program, totals = self._evaluation(threads), Totals(self.measured)
+        for batch in batches(source, batch_size):
+            totals.add(program(**batch), len(next(iter(batch.values()))))
+        return totals.value
+
+    def _evaluation(self, threads: int | None) -> Any:
+        return self._compiled("evaluate", statistics_of(self.measured), threads)
+
+    def _scorer(self, source: Source | None, threads: int | None) -> Any:
+        """What evaluates the model after each epoch."""
+        if source is None:
+            return dict
+        if isinstance(source, Arrays):
+            self._evaluation(threads).check(source.arrays)
+        return lambda: self._score(source, EVALUATION_BATCH_SIZE, threads)
+
+    def _resume(self, run: Run, where: str | Path, verbose: int) -> None:
+        from graphc.train.checkpoints.running import load_run
+
+        for note in load_run(where, run):
+            if verbose:
+                print(note)
+
+    # ----------------------------------------------------------------------------------------------- data
+
+    def source(self, x: Any, y: Any = None) -> Source:
+        """What `fit` reads from. Raises DataError."""
+        return source_of(*self._given(x, y), self.names)
+
+    def _given(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Samples and targets by name where there are several of them, targets in the shape of their input."""
+        xs, ys = by_name("x", x, self.x), by_name("y", y, self.y)
+        for target in self.objective.targets:
+            if isinstance(ys, dict) and target.name in ys:
+                ys[target.name] = shaped(ys[target.name], target)
+            elif len(self.y) == 1:
+                ys = shaped(ys, target)
+        return xs, ys
+
+    def _sources(self, x: Any, y: Any, validation_data: Any, validation_split: float) -> tuple[Source, Source | None]:
+        """What is trained on, and what is validated on."""
+        if not validation_split:
+            held_out = None
+            if validation_data is not None:
+                pair = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
+                if len(pair) != 2:
+                    raise DataError(f"validation_data has {len(pair)} parts, expected (x, y)")
+                held_out = self.source(*pair)
+            return self.source(x, y), held_out
+        if validation_data is not None:
+            raise GraphcError("there are validation_data and validation_split", hint="give one of them")
+        return split(self.source(x, y), validation_split)
+
+    def _weigh(self, given: Any, source: Source) -> None:
+        """Take the weights of the classes. Raises GraphcError where there are no classes, or others."""
+        if given is None:
+            self.constants = {name: np.ones_like(value) for name, value in self.constants.items()}
+            return
+        if self.objective.weighted is None:
+            raise GraphcError(
+                "class_weight needs a loss of class numbers that Model makes, by name or for a classifier of "
+                "graphc.models; this one is made already", hint="gc.cross_entropy(logits, labels, weight=...)",
+            )  # fmt: skip
+        labels = source.arrays[self.y[0]] if isinstance(source, Arrays) else None
+        self.constants = {CLASS_WEIGHT: weights_of_classes(given, self.objective, labels)}
+
+    # ----------------------------------------------------------------------------------------------- files
 
     @property
-    def value(self) -> dict[str, float]:
-        return {name: total / self.samples for name, total in self._sums.items()}
+    def parameters(self) -> dict[str, Parameter]:
+        """The parameters by dotted name, running averages included."""
+        from graphc.train.checkpoints.weights import weights_of
+
+        return weights_of(flat(self.outputs, self.loss, self.metrics))
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of the values of all parameters by dotted name."""
+        from graphc.dsl.state import values_of
+
+        return values_of(self.parameters)
+
+    def load_state_dict(self, state: Mapping[str, npt.ArrayLike], strict: bool = True, **options: Any) -> Any:
+        """Set the parameters, see `graphc.dsl.state.take`: `only=` patterns of names, `rename=`. Raises DataError."""
+        from graphc.dsl.state import take
+
+        return take(self.parameters, state, strict=strict, **options)
+
+    def save(self, path: str | Path, **extras: npt.ArrayLike) -> None:
+        """Write the parameters to .safetensors or .npz, with extra arrays if there are any. Raises DataError."""
+        from graphc.train.checkpoints.weights import save
+
+        save(path, self.parameters, **extras)
+
+    def load(self, path: str | Path, strict: bool = True, **options: Any) -> Any:
+        """Set the parameters to those of a file; options as in `load_state_dict`. Raises DataError."""
+        from graphc.train.checkpoints.weights import load
+
+        return load(path, self.parameters, strict=strict, **options)
 
 
-def _batches(count: int, size: int) -> list[slice]:
-    """Consecutive samples, the last batch possibly smaller."""
-    return [slice(start, start + size) for start in range(0, count, size)]
+def _trainable(program: Any) -> frozenset[str]:
+    return frozenset(name for name, parameter in program.parameters.items() if parameter.trainable)
 
 
-def _check_lengths(x: Array, y: Array) -> None:
-    """Raises DataError unless there are as many targets as samples, and at least one."""
-    if len(x) != len(y):
-        raise DataError(f"expected one target for each sample, got {len(x)} samples and {len(y)} targets")
-    if not len(x):
-        raise DataError("the data set is empty")
+def _updates(run: Run, optimizer: Any) -> tuple[int | None, int]:
+    """How many updates a training has, and how many there were before it."""
+    each = getattr(optimizer, "accumulate", 1)
+    done = sum(epoch.steps for epoch in run.history) + -(-run.samples_done // run.batch_size)
+    before = (run.steps - done) // each
+    if run.samples is None:
+        return None, before
+    return -(-(run.epochs - run.first) * -(-run.samples // run.batch_size) // each), before
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    listed = (given,) if isinstance(given, str | Tensor) else tuple(given)
+    return tuple(name.name if isinstance(name, Input) else name for name in listed)

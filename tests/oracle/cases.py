@@ -175,9 +175,6 @@ CASES: dict[str, Build] = {
 }
 """Options that the index does not tell (a margin, the index to ignore) are those with which the values agree."""
 
-LATER = ("optim_rmsprop_centered_mom", "optim_adagrad", "optim_adadelta")
-"""Cases of optimisers that do not exist yet; those that do are compared in tests/train."""
-
 PENDING: tuple[str, ...] = ()
 """Cases of layers that do not exist yet."""
 

@@ -8,7 +8,7 @@ import pytest
 from graphc.dsl.trace import trace
 from graphc.graph.interpreter import interpret
 from graphc.types import DType
-from tests.oracle.cases import CASES, LATER, PENDING, Case, build, tolerances
+from tests.oracle.cases import CASES, PENDING, Case, build, tolerances
 from tests.oracle.load import INDEX, group
 from tests.test_training import STEPPERS
 
@@ -22,7 +22,7 @@ def run(case: Case) -> list[np.ndarray]:
 
 def test_every_case_of_the_index_is_built() -> None:
     assert {m["name"] for m in INDEX if m["kind"] not in ("optim", "train")} == set(CASES)
-    assert {m["name"] for m in INDEX if m["kind"] == "optim"} == {f"optim_{n}" for n in STEPPERS} | set(LATER)
+    assert {m["name"] for m in INDEX if m["kind"] == "optim"} == {f"optim_{n}" for n in STEPPERS}
 
 
 @pytest.mark.parametrize("dtype", [DType.FLOAT64, DType.FLOAT32], ids=["f64", "f32"])

@@ -12,9 +12,8 @@ import pytest
 
 import graphc as gc
 from graphc.errors import InputError, NonFiniteError
-from graphc.train import checkpoint
+from graphc.train.callbacks import Callback
 from graphc.train.data import load, load_digits, normalise
-from graphc.train.progress import Progress
 
 ORACLE = Path(__file__).parent.parent / "oracle"
 
@@ -68,12 +67,12 @@ def test_lenet_learns_the_digits_and_knows_those_that_it_has_not_seen(digits):
     model = gc.Model(gc.models.lenet5((1, 8, 8), 10))
     history = model.fit(
         training.images, training.labels, epochs=15, batch_size=32, optimizer=gc.Momentum(0.02),
-        validation=(test.images, test.labels), progress=False,
+        validation_data=(test.images, test.labels), verbose=0,
     )  # fmt: skip
     assert history["accuracy"][-1] > 0.97
-    assert history["held out accuracy"][-1] > 0.94
+    assert history["val_accuracy"][-1] > 0.94
     predicted = model.predict(test.images).argmax(axis=1)
-    assert np.mean(predicted == test.labels) == pytest.approx(history["held out accuracy"][-1])
+    assert np.mean(predicted == test.labels) == pytest.approx(history["val_accuracy"][-1])
     assert history.steps == 15 * -(-len(training) // 32)
 
 
@@ -82,7 +81,7 @@ def test_training_is_repeatable(digits):
     weights = []
     for seed in (3, 3, 4):
         model = gc.Model(perceptron())
-        model.fit(training.images, training.labels, epochs=2, seed=seed, progress=False)
+        model.fit(training.images, training.labels, epochs=2, seed=seed, verbose=0)
         weights.append(model.program.parameters["output.weight"].value.copy())
     np.testing.assert_array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])
@@ -132,21 +131,22 @@ def test_a_step_that_is_refused_changes_nothing(digits):
 def test_a_saved_model_answers_as_before(tmp_path, digits):
     training, test = digits
     model = gc.Model(perceptron())
-    model.fit(training.images, training.labels, epochs=1, progress=False)
-    checkpoint.save(tmp_path / "weights.npz", model.program.parameters)
+    model.fit(training.images, training.labels, epochs=1, verbose=0)
+    model.save(tmp_path / "weights.safetensors")
     other = gc.Model(perceptron())
     assert not np.allclose(other.predict(test.images), model.predict(test.images))
-    checkpoint.load(tmp_path / "weights.npz", other.compile().parameters)
+    other.load(tmp_path / "weights.safetensors")
     np.testing.assert_array_equal(other.predict(test.images), model.predict(test.images))
 
 
-class PressCtrlC(Progress):
+class PressCtrlC(Callback):
     """Sends an interrupt to this process when so many samples have been seen; counts all."""
 
     def __init__(self, samples):
         self.left, self.seen = samples, 0
 
-    def batch(self, samples, metrics):
+    def batch(self, run, segment):
+        samples = int(segment.samples.sum())
         self.seen += samples
         before, self.left = self.left, self.left - samples
         if self.left <= 0 < before:
@@ -160,7 +160,7 @@ def test_ctrl_c_leaves_a_model_that_can_be_used_and_trained_on(digits):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         press = PressCtrlC(len(training) + 1)
-        history = model.fit(training.images, training.labels, epochs=50, progress=press)
+        history = model.fit(training.images, training.labels, epochs=50, callbacks=[press], verbose=0)
     finally:
         signal.signal(signal.SIGINT, before)
     assert history.interrupted
@@ -171,7 +171,7 @@ def test_ctrl_c_leaves_a_model_that_can_be_used_and_trained_on(digits):
     whole, rest = divmod(press.seen, len(training))
     assert history.steps == whole * epoch + rest // 64
     learnt = model.evaluate(test.images, test.labels)["loss"]
-    model.fit(training.images, training.labels, epochs=10, progress=False)
+    model.fit(training.images, training.labels, epochs=10, verbose=0)
     assert model.evaluate(test.images, test.labels)["loss"] < learnt
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphc.dsl.initialisers import Initialiser
+from graphc.dsl.initialisers import Initialiser, for_activation
 from graphc.dsl.layers import Layer
 from graphc.dsl.scope import current
 from graphc.dsl.tensor import Tensor, caller
@@ -14,6 +14,23 @@ from graphc.types import Batch
 
 Initial = str | float | Initialiser
 Activation = str | Callable[[Tensor], Tensor] | None
+
+AUTO = "auto"
+"""The initial weights that suit a layer's activation."""
+
+
+def weights_for(activation: Activation, spelling: Initial) -> Initial:
+    """The initial weights of a layer: what it was told, or for "auto" what suits its activation."""
+    if spelling != AUTO:
+        return spelling
+    match activation:
+        case str() | None:
+            name = activation or ""
+        case Layer():
+            name = type(activation).__name__
+        case _:
+            name = str(getattr(activation, "name", None) or getattr(activation, "__name__", ""))
+    return for_activation(name)
 
 
 def count(layer: Layer, what: str, value: Any) -> int:

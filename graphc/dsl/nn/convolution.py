@@ -16,7 +16,7 @@ from graphc.dsl import functional
 from graphc.dsl.functional.padding import pad
 from graphc.dsl.layers import Layer
 from graphc.dsl.nn.activation import activation_function
-from graphc.dsl.nn.arguments import Activation, Initial, count, fixed
+from graphc.dsl.nn.arguments import AUTO, Activation, Initial, count, fixed, weights_for
 from graphc.dsl.scope import current
 from graphc.dsl.tensor import Tensor, caller
 from graphc.errors import GraphError, ShapeError
@@ -52,7 +52,7 @@ class _Convolution(Layer):
         activation: Activation = None,
         use_bias: bool = True,
         bias: bool = True,
-        weight_init: Initial = "he",
+        weight_init: Initial = AUTO,
         bias_init: Initial = "zeros",
         name: str | None = None,
         **options: Any,
@@ -77,7 +77,7 @@ class _Convolution(Layer):
         self.out_channels = count(self, "out_channels", given["out_channels"])
         self.kernel_size = sizes(title, "kernel_size", given["kernel_size"], self.axes, 1)
         self.options = {n: v for n, v in given.items() if n not in first}
-        self.weight_init, self.bias_init = weight_init, bias_init
+        self.weight_init, self.bias_init = weights_for(activation, weight_init), bias_init
         self.activation = activation_function(activation)
         known = {"in_channels": self.in_channels, "out_channels": self.out_channels}
         check_groups(title, self.options.get("groups", 1), **{n: v for n, v in known.items() if v is not None})
@@ -145,6 +145,7 @@ class Conv2d(Conv1d):
     without them stride, dilation and groups are 1, padding is 0; it may be "same". `padding_mode` is "zeros",
     "reflect", "replicate" or "circular", as in `pad`, which then copies the input: a convolution padded with zeros has
     its input copied into a border, too, so both schedule alike. `bias` and `use_bias` are two names of one option.
+    Weights suit the activation unless told otherwise, see `initialisers.for_activation`.
     Raises GraphError, ShapeError.
     """
 
@@ -228,7 +229,7 @@ class SeparableConv2d(Layer):
         *,
         activation: Activation = None,
         use_bias: bool = True,
-        weight_init: Initial = "he",
+        weight_init: Initial = AUTO,
         bias_init: Initial = "zeros",
         name: str | None = None,
         **geometry: Any,

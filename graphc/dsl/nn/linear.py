@@ -7,7 +7,7 @@ from typing import Any
 from graphc.dsl import functional
 from graphc.dsl.layers import Layer
 from graphc.dsl.nn.activation import activation_function
-from graphc.dsl.nn.arguments import Activation, Initial, count, fixed
+from graphc.dsl.nn.arguments import AUTO, Activation, Initial, count, fixed, weights_for
 from graphc.dsl.scope import current
 from graphc.dsl.tensor import Tensor, caller
 from graphc.errors import GraphError, ShapeError
@@ -16,19 +16,22 @@ __all__ = ["Bilinear", "Dense", "Linear"]
 
 
 class Dense(Layer):
-    """activation(x · Wᵀ + b) for x [..., in]; weight [units, in], bias [units]. The first call tells `in`."""
+    """activation(x · Wᵀ + b) for x [..., in]; weight [units, in], bias [units]. The first call tells `in`.
+
+    Weights suit the activation unless told otherwise, see `initialisers.for_activation`.
+    """
 
     def __init__(
         self,
         units: int,
         activation: Activation = None,
         use_bias: bool = True,
-        weight_init: Initial = "he",
+        weight_init: Initial = AUTO,
         bias_init: Initial = "zeros",
         name: str | None = None,
     ) -> None:
         self.name, self.units, self.use_bias = name, count(self, "units", units), use_bias
-        self.weight_init, self.bias_init = weight_init, bias_init
+        self.weight_init, self.bias_init = weights_for(activation, weight_init), bias_init
         self.activation = activation_function(activation)
         self.in_features: int | None = None
 

@@ -7,7 +7,8 @@
     GRU    r, z, n = W·x + b,   r', z', n' = U·h + d                                 Cho et al. 2014
            h' = (1 - u)·m + u·h   with u = σ(z + z'), m = tanh(n + σ(r + r')·n')
 
-The products W·x of all steps are one product in front of the loop over time.
+The products W·x of all steps are one product in front of the loop over time. Parameters start in U(±1/√hidden_size), as
+in torch; with `weight_init` the matrices start there ("orthogonal" suits those of long sequences) and biases at zero.
 """
 
 from __future__ import annotations
@@ -78,16 +79,20 @@ class _Recurrent(Layer, ABC):
         """The carry after a step."""
 
     def _weights(self, x: Tensor, suffix: str, features: int) -> Weights:
-        init = self.weight_init
+        init: Initial | None = self.weight_init
+        bias_init: Initial = "zeros"
         if init is None:
-            init = initialisers.uniform(-1 / sqrt(self.hidden_size), 1 / sqrt(self.hidden_size))
+            init = bias_init = initialisers.uniform(-1 / sqrt(self.hidden_size), 1 / sqrt(self.hidden_size))
         rows = self.gates * self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, features), "weight_hh": (rows, self.output_size)}
         if self.bias:
             shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
         if self.proj_size:
             shapes["weight_hr"] = (self.proj_size, self.hidden_size)
-        made = {k.removeprefix("weight_"): self.parameter(k + suffix, s, init, x.dtype) for k, s in shapes.items()}
+        made = {
+            k.removeprefix("weight_"): self.parameter(k + suffix, s, init if len(s) > 1 else bias_init, x.dtype)
+            for k, s in shapes.items()
+        }
         return Weights(**made)
 
     def _features(self, x: Tensor, rank: int, layout: str) -> int:

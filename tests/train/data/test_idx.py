@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from graphc.errors import DataError
-from graphc.train.idx import read_idx
+from graphc.train.data.idx import read_idx
 
 ARRAYS = [
     (0x08, np.arange(24, dtype=np.uint8).reshape(2, 3, 4)),

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from graphc.errors import DataError
-from graphc.train import data
-from graphc.train.data import Dataset, Normalisation, dataset, load, load_digits, normalise, split
+from graphc.train.data import Dataset, Normalisation, dataset, load, load_digits, named, normalise, split
 
 COUNTS = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
@@ -97,9 +96,9 @@ NOT_A_NUMBER[1, 0, 1, 1] = np.nan
     [
         (IMAGES[:0], LABELS[:0], "is empty"),
         (IMAGES, LABELS[:2], "3 images but 2 labels"),
-        (NOT_A_NUMBER, LABELS, "image 1 has a pixel that is not finite"),
-        (IMAGES, np.int32([0, 0, 2]), r"label 2 of image 2 is not in 0\.\.1"),
-        (IMAGES, np.int32([0, -1, 0]), r"label -1 of image 1 is not in 0\.\.1"),
+        (NOT_A_NUMBER, LABELS, r"image 1 is nan at \[0, 1, 1\], expected finite numbers"),
+        (IMAGES, np.int32([0, 0, 2]), r"label 2 of sample 2 is not in 0\.\.1"),
+        (IMAGES, np.int32([0, -1, 0]), r"label -1 of sample 1 is not in 0\.\.1"),
         (IMAGES[0], LABELS, r"expected images \[count, channels, height, width\]"),
     ],
 )
@@ -154,7 +153,7 @@ def test_the_environment_names_a_directory_of_several_sets(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_a_missing_set_says_in_one_sentence_how_to_get_it(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(data, "SYSTEM_DIRECTORIES", {})
+    monkeypatch.setattr(named, "SYSTEM_DIRECTORIES", {})
     monkeypatch.delenv("GRAPHC_DATA", raising=False)
     with pytest.raises(DataError, match=f"data set {name} was not found: .*IDX files.* --data-dir DIR") as caught:
         load(name)
@@ -179,7 +178,7 @@ def test_images_in_place_of_labels_are_noticed(tmp_path):
 
 
 @pytest.mark.skipif(
-    not data.SYSTEM_DIRECTORIES["fashion-mnist"].is_dir(),
+    not named.SYSTEM_DIRECTORIES["fashion-mnist"].is_dir(),
     reason="package dataset-fashion-mnist is not installed",
 )
 def test_fashion_mnist_of_debian_has_the_published_sizes():

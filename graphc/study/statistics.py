@@ -1,0 +1,251 @@
+"""Statistics of every layer on some samples: activations, gradients, weights; and what they say is wrong.
+
+    report = gc.layer_statistics(model, {"images": x, "labels": y})
+    report.warnings
+    report.layers["conv1"].dead
+
+One native run computes them all: the loss as a training step has it, the gradient with respect to the output of every
+layer, and sums of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sympy.core.expr import Expr
+
+from graphc.autodiff.backward import dependents, gradients
+from graphc.dsl.tensor import Tensor
+from graphc.dsl.trace import Traced, trace
+from graphc.errors import GraphError
+from graphc.graph.builder import Builder
+from graphc.graph.ir import Graph, Value
+from graphc.graph.passes.stabilise_composites import stabilise_composites
+from graphc.ops import scalars
+from graphc.ops.formula import Where, eq, le
+from graphc.ops.notation import Max, Operand, Sum, axes, extent, pointwise_names
+from graphc.ops.operator import Operator, op
+from graphc.ops.pointwise import number
+from graphc.programs import InferenceProgram, TrainingProgram
+from graphc.study.gradients import compile_derivative
+from graphc.study.layer_report import LayerReport, ParameterReport, StatisticsReport
+from graphc.study.layers import Watched, layers_of
+from graphc.types import Batch
+
+Array = npt.NDArray[Any]
+
+SATURATED = 0.05
+"""A value is saturated where the slope of its activation is less than this share of the steepest."""
+
+
+def layer_statistics(
+    model: Any, arrays: Mapping[str, npt.ArrayLike], *, threads: int | None = None
+) -> StatisticsReport:
+    """Activations, gradients and weights of every layer on these samples, all inputs by name.
+
+    `model` is a loss, a Model, or a training program; of the last two the report also says what the next update of
+    every parameter would be. Layers compute as in a training step, and everything stays as it is. Raises GraphError
+    for a loss that is not a scalar or without layers, InputError for arrays that do not fit.
+    """
+    return LayerStatisticsProgram(model, threads=threads)(arrays)
+
+
+class LayerStatisticsProgram:
+    """The compiled statistics of a model: a report for every call, of the parameters as they are then."""
+
+    def __init__(self, model: Any, *, threads: int | None = None) -> None:
+        self._model = model
+        loss = _loss_of(model)
+        if loss.shape:
+            raise GraphError(
+                f"the loss has shape {loss.shape}, expected a scalar", location=loss.location,
+                hint="reduce it with .mean() or .sum()",
+            )  # fmt: skip
+        traced = trace({"loss": loss}, training=True).without_updates()
+        graph = stabilise_composites(traced.graph)
+        self._layers = layers_of(graph)
+        if not self._layers:
+            raise GraphError(
+                "there are no layers to look at", location=loss.location,
+                hint="formulas belong to a layer when they are built by one: gc.Dense(10), or a class of gc.Layer",
+            )  # fmt: skip
+        trainable = [v for v in graph.parameters if traced.parameters[v.name].trainable]
+        extended, self._places = _with_statistics(graph, self._layers, trainable)
+        self._program = _compiled(replace(traced, graph=extended), threads)
+
+    def __call__(self, arrays: Mapping[str, npt.ArrayLike]) -> StatisticsReport:
+        """The report for samples, all inputs by name. Raises InputError."""
+        results = dict(zip(self._places, self._program(**arrays), strict=True))
+        updates = _updates(self._model, arrays)
+        samples = _samples(self._program, arrays)
+        layers = {w.scope: _report(w, results, updates, samples) for w in self._layers}
+        return StatisticsReport(float(results[_Place("", "loss")]), samples, layers)
+
+
+def _loss_of(model: Any) -> Tensor:
+    loss = model.metrics["loss"] if isinstance(model, TrainingProgram) else getattr(model, "loss", model)
+    if not isinstance(loss, Tensor):
+        raise GraphError(f"layer_statistics needs a loss, a Model or a training program, got {type(model).__name__}")
+    return loss
+
+
+def _compiled(traced: Traced, threads: int | None) -> InferenceProgram:
+    return compile_derivative(traced, lambda graph: graph, threads)
+
+
+def _samples(program: InferenceProgram, arrays: Mapping[str, npt.ArrayLike]) -> int:
+    inputs = program._traced.graph.inputs
+    return max((np.shape(arrays[v.name])[0] for v in inputs if Batch() in v.type.shape), default=1)
+
+
+def _updates(model: Any, arrays: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+    """By how much a step on these samples would change each parameter; the state is as before afterwards."""
+    program = model if isinstance(model, TrainingProgram) else getattr(model, "_training", None)
+    if not isinstance(program, TrainingProgram):
+        return {}
+    state = program.state_dict()
+    try:
+        program.step(**arrays, **getattr(model, "constants", {}))
+        return {name: p.value - state[name] for name, p in program.parameters.items() if p.trainable}
+    finally:
+        program.load_state_dict(state)
+
+
+# -------------------------------------------------------------------------------------- what is computed
+
+
+class _Place(NamedTuple):
+    """Where a number of the report belongs: a layer or a parameter, and what it is."""
+
+    of: str
+    what: str
+
+
+def _with_statistics(
+    graph: Graph, layers: tuple[Watched, ...], trainable: list[Value]
+) -> tuple[Graph, tuple[_Place, ...]]:
+    """The graph with all statistics as its outputs, and what each of them is."""
+    loss = graph.outputs[0]
+    watched = dict.fromkeys(v for w in layers for v in (w.output, *(state for state, _ in w.states)))
+    wanted = tuple(v for v in (*watched, *trainable) if loss in dependents(graph, (v,)))
+    extended, found = gradients(graph, loss, wanted)
+    builder, slopes = Builder(extended), dict(zip(wanted, found, strict=True))
+    places: dict[_Place, Value] = {_Place("", "loss"): loss}
+
+    def put(of: str, what: str, operator: Operator, value: Value, **options: Any) -> None:
+        places[_Place(of, what)] = builder.apply(operator, [value], options)
+
+    for w in layers:
+        for what, operator, options in _OF_ACTIVATIONS:
+            put(w.scope, what, operator, w.output, **options)
+        if w.output in slopes:
+            put(w.scope, "gradient", root_mean_square, slopes[w.output])
+        for k, (state, time) in enumerate(w.states):
+            if state in slopes:
+                put(w.scope, f"time {k}", root_mean_square, slopes[state], keep=time)
+        for k, (node, bend) in enumerate(w.bends):
+            slope = builder.node("slope", bend.slope, node.inputs, node.output.type, scope=w.scope)
+            if bend.bounded:
+                put(w.scope, f"saturated {k}", share_up_to, slope, limit=SATURATED * bend.steepest)
+            elif node.output.type.rank == w.output.type.rank:
+                put(w.scope, f"alive {k}", largest, slope, keep=w.unit)
+    for p in trainable:
+        put(p.name, "weight", root_mean_square, p)
+        if p in slopes:
+            put(p.name, "gradient", root_mean_square, slopes[p])
+    return builder.graph(places.values()), tuple(places)
+
+
+def _report(w: Watched, results: Mapping[_Place, Array], updates: Mapping[str, Array], samples: int) -> LayerReport:
+    own = {place.what: value for place, value in results.items() if place.of == w.scope}
+    shape = w.output.type.concrete(samples)
+    parameters = {}
+    for p in w.parameters:
+        of = {place.what: float(value) for place, value in results.items() if place.of == p.name}
+        if of:
+            change = updates.get(p.name)
+            update = None if change is None else float(np.sqrt(np.mean(np.square(change, dtype=np.float64))))
+            parameters[p.name] = ParameterReport(of["weight"], of.get("gradient", 0.0), update)
+    dead = [own[what] == 0 for what in own if what.startswith("alive")]
+    saturated = [float(own[what]) for what in own if what.startswith("saturated")]
+    times = [own[what] for what in own if what.startswith("time")]
+    gradient = float(own.get("gradient", 0.0))
+    return LayerReport(
+        shape[1:], *(float(own[what]) for what, _, _ in _OF_ACTIVATIONS), gradient, gradient * prod(shape) ** 0.5,
+        parameters, tuple(map(int, np.flatnonzero(np.any(dead, axis=0)))) if dead else (),
+        shape[w.unit] if dead and w.unit is not None else 0, max(saturated, default=None),
+        np.max(times, axis=0) if times else None,
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ formulas
+
+
+def _index(X: Operand, keep: int | None) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """All axes, and those to be reduced: all but `keep`."""
+    index = axes(" ".join(pointwise_names(X.rank)))
+    return index, tuple(i for k, i in enumerate(index) if k != keep)
+
+
+def _mean(body: Any, over: tuple[Any, ...]) -> Expr:
+    count: Any = 1
+    for i in over:
+        count = count * extent(i)
+    return Sum(body, over=over) / count if over else body
+
+
+@op
+def average(X: Operand) -> Expr:
+    """The mean of all elements."""
+    index, over = _index(X, None)
+    return _mean(X[index], over)
+
+
+@op
+def deviation(X: Operand) -> Expr:
+    """√ of the mean of (x - x̄)²."""
+    index, over = _index(X, None)
+    centre = _mean(X[index], over)
+    others = axes(" ".join(f"r{k}" for k in range(X.rank)))
+    return scalars.sqrt(_mean((X[others] - centre) ** 2, others))
+
+
+@op
+def largest(X: Operand, *, keep: int | None = None) -> Expr:
+    """max |x| over all axes but `keep`."""
+    index, over = _index(X, keep)
+    return Max(scalars.absolute(X[index]), over=over) if over else scalars.absolute(X[index])
+
+
+@op
+def root_mean_square(X: Operand, *, keep: int | None = None) -> Expr:
+    """m·√(mean (x/m)²) over all axes but `keep`, m being the largest |x|: tiny gradients do not vanish once more."""
+    index, over = _index(X, keep)
+    if not over:
+        return scalars.absolute(X[index])
+    m = Max(scalars.absolute(X[index]), over=over)
+    others = axes(" ".join(f"r{k}" for k in range(X.rank)))
+    place = tuple(i if k == keep else r for k, (i, r) in enumerate(zip(index, others, strict=True)))
+    return m * scalars.sqrt(_mean((X[place] / Where(eq(m, 0), 1, m)) ** 2, tuple(r for r in others if r in place)))
+
+
+@op
+def share_up_to(X: Operand, *, limit: float = 0.0) -> Expr:
+    """The share of elements with |x| <= limit."""
+    index, over = _index(X, None)
+    return _mean(Where(le(scalars.absolute(X[index]), number(limit)), 1, 0), over)
+
+
+_OF_ACTIVATIONS: tuple[tuple[str, Operator, dict[str, Any]], ...] = (
+    ("mean", average, {}),
+    ("std", deviation, {}),
+    ("rms", root_mean_square, {}),
+    ("largest", largest, {}),
+    ("zeros", share_up_to, {}),
+)
+"""What is reported of the output of every layer, in the order of the fields of LayerReport."""

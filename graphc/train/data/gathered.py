@@ -1,0 +1,149 @@
+"""Samples put together and transformed in the background, some minibatches at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from graphc.errors import DataError
+from graphc.train.data.background import ahead, iterated_ahead
+from graphc.train.data.blocks import Array, Block, Indices, Rows, Source, turns
+from graphc.train.data.draws import Draws
+
+BLOCK_BYTES = 4 << 20
+"""How much is put together at a time: enough for many steps of a small network."""
+
+CHUNK_BYTES = 1 << 18
+"""How much is transformed at a time: with what it needs meanwhile it stays in a core's cache."""
+
+
+class Step(Protocol):
+    """A transformation of samples [n, ...], each decision of which comes from its draws."""
+
+    def __call__(self, samples: Array, draws: Draws, /) -> Array: ...
+
+
+@runtime_checkable
+class Mixing(Protocol):
+    """A step that mixes each sample and its target with another one."""
+
+    def partners(self, draws: Draws, samples: int) -> Indices:
+        """The number of the other sample, for each sample."""
+        ...
+
+    def mix(
+        self, arrays: Mapping[str, Array], others: Mapping[str, Array], draws: Draws, on: Sequence[str]
+    ) -> dict[str, Array]:
+        """What becomes of the samples (the arrays named in `on`) and of their targets (the rest)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """Samples in any order, transformed by `steps` one after the other, by threads in the background.
+
+    `on` names the arrays that steps apply to, the first one by default; several get the same decisions, as an image
+    and its mask need. Every decision is a function of (seed, epoch, number of the step, number of the sample).
+    """
+
+    rows: Rows
+    steps: tuple[Step | Mixing, ...] = ()
+    on: tuple[str, ...] = ()
+    workers: int = 1
+
+    @property
+    def samples(self) -> int:
+        return self.rows.samples
+
+    def blocks(
+        self, batch_size: int, *, seed: int, epoch: int, start: int = 0, shuffle: bool = True
+    ) -> Iterator[Block]:
+        order = turns(self.samples, seed, epoch, start, shuffle)
+        if not len(order):
+            return
+        bytes_each = sum(a.nbytes for a in self.prepared(order[:1], seed, epoch, len(self.steps)).values())
+        size = batch_size * max(1, BLOCK_BYTES // (batch_size * bytes_each))
+        work = (partial(self._block, order[k : k + size], seed, epoch) for k in range(0, len(order), size))
+        yield from ahead(work, self.workers)
+
+    def _block(self, rows: Indices, seed: int, epoch: int) -> Block:
+        """The samples with these numbers, transformed."""
+        return Block(_in_chunks(lambda part: self.prepared(part, seed, epoch, len(self.steps)), rows, bool(self.steps)))
+
+    def prepared(self, rows: Indices, seed: int, epoch: int, steps: int) -> dict[str, Array]:
+        """The samples with these numbers after the first so many steps."""
+        arrays = self.rows.take(rows)
+        on = self.on or tuple(arrays)[:1]
+        for position, step in enumerate(self.steps[:steps]):
+            draws = partial(Draws, seed, epoch, position, rows)
+            if isinstance(step, Mixing):
+                choice = draws()
+                others = self.prepared(step.partners(choice, self.samples), seed, epoch, position)
+                arrays = step.mix(arrays, others, choice, on)
+            else:
+                arrays |= {name: step(_named(arrays, name), draws()) for name in on}
+        return arrays
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transformed:
+    """The blocks of a source that has no order of its own; here a sample's number is that of its turn in the epoch.
+
+    Raises DataError for a step that mixes samples.
+    """
+
+    source: Source
+    steps: tuple[Step | Mixing, ...]
+    on: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if mixing := [type(step).__name__ for step in self.steps if isinstance(step, Mixing)]:
+            raise DataError(
+                f"{mixing[0]} needs samples in any order, but {type(self.source).__name__} gives them in its own",
+                hint="give arrays, a memory-mapped file or an image folder",
+            )
+
+    @property
+    def samples(self) -> int | None:
+        return self.source.samples
+
+    def blocks(
+        self, batch_size: int, *, seed: int, epoch: int, start: int = 0, shuffle: bool = True
+    ) -> Iterator[Block]:
+        blocks = self.source.blocks(batch_size, seed=seed, epoch=epoch, start=start, shuffle=shuffle)
+        yield from iterated_ahead(self._transformed(blocks, seed, epoch, start))
+
+    def _transformed(self, blocks: Iterator[Block], seed: int, epoch: int, start: int) -> Iterator[Block]:
+        done = start
+        for block in blocks:
+            arrays = dict(block.arrays) if block.order is None else {n: a[block.order] for n, a in block.arrays.items()}
+            numbers = np.arange(done, done + len(block))
+            done += len(block)
+            for name in self.on or tuple(arrays)[:1]:
+                for position, step in enumerate(self.steps):
+                    arrays[name] = step(_named(arrays, name), Draws(seed, epoch, position, numbers))  # type: ignore[operator]
+            yield Block(arrays)
+
+
+def _named(arrays: Mapping[str, Array], name: str) -> Array:
+    """The array that a step applies to. Raises DataError."""
+    if name not in arrays:
+        raise DataError(f"there is no array named {name} to transform", hint=f"the arrays are {', '.join(arrays)}")
+    return arrays[name]
+
+
+def _in_chunks(made: Callable[[Indices], dict[str, Array]], rows: Indices, small: bool) -> dict[str, Array]:
+    """made(rows), where asked for a few rows at a time: the same, as samples do not depend on each other."""
+    if not small:
+        return made(rows)
+    first = made(rows[:1])
+    size = max(1, CHUNK_BYTES // max(a.nbytes for a in first.values()))
+    whole = {name: np.empty((len(rows), *a.shape[1:]), a.dtype) for name, a in first.items()}
+    for start in range(0, len(rows), size):
+        for name, array in made(rows[start : start + size]).items():
+            whole[name][start : start + size] = array
+    return whole
