@@ -1,8 +1,8 @@
-"""Fashion-MNIST: LeNet-5 above 90 %, and a residual network above 93 % on the test images.
+"""Fashion-MNIST: LeNet-5 reaches 90 % of the test images, a residual network 93 %, trained in a few minutes.
 
     python examples/fashion_mnist.py lenet5
-    python examples/fashion_mnist.py resnet             with random crops and mirror images, in a few minutes
-    python examples/fashion_mnist.py resnet --validate  a tenth of the training images takes the place of the test images
+    python examples/fashion_mnist.py resnet              with random crops and mirror images
+    python examples/fashion_mnist.py resnet --validate   a tenth of the training images instead of the test images
 
 Everything that was chosen was chosen with --validate; the test images are looked at once, after the last epoch. Every
 random number follows from the seed, so two runs end with the same bits, whatever the number of threads.
@@ -41,7 +41,6 @@ parser.add_argument("--validate", action="store_true")
 parser.add_argument("--epochs", type=int)
 parser.add_argument("--threads", type=int)
 parser.add_argument("--images", type=int, help="train on the first so many only")
-parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
 
 training, test = gc.data.load("fashion-mnist")
@@ -55,7 +54,7 @@ changes = [gc.augment.RandomCrop(2, fill=black), gc.augment.Flip()] if recipe.cr
 model = gc.Model(recipe.network())
 history = model.fit(
     gc.data.augmented(samples, *changes), epochs=options.epochs or recipe.epochs, batch_size=BATCH,
-    optimizer=recipe.optimizer(), seed=options.seed, threads=options.threads,
+    optimizer=recipe.optimizer(), seed=0, threads=options.threads,
 )  # fmt: skip
 scores = model.evaluate(test.images, test.labels)
 print(f"trained in {history.seconds:.0f} s; accuracy on {len(test)} images: {scores['accuracy']:.2%}")

@@ -29,6 +29,7 @@ from graphc.ops.operator import OPERATORS, Sample, op
 from graphc.pipeline import compile_inference, compile_training
 from graphc.study.check import check_gradients, compile_gradients
 from graphc.study.curvature import curvature
+from graphc.study.statistics import layer_statistics
 from graphc.train import callbacks, metrics, optimisers, schedules, second_order
 from graphc.train.callbacks import *
 from graphc.train.checkpoints.callback import Checkpoint
@@ -99,6 +100,7 @@ __all__ = [
             "find_learning_rate",
             "functional",
             "initialisers",
+            "layer_statistics",
         ]
     ),
     *(["input", "metrics", "models", "nn", "op", "random", "scalars", "scan", "schedules", "seed", "shuffled"]),

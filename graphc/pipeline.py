@@ -65,6 +65,7 @@ from graphc.schedule.stack import stack_sums
 from graphc.study.compiled import Compiled
 from graphc.study.dump import dump_from_environment
 from graphc.target import Target
+from graphc.train.guard import Guard, guard_gradients
 from graphc.train.metrics.metric import Measured, check_result, statistics_of
 from graphc.train.optimisers import SGD, Optimizer
 from graphc.train.optimisers.trainable import Patterns, trained
@@ -89,13 +90,15 @@ AGAIN = (
 
 
 def training_passes(
-    optimizer: Optimizer, trainable: Sequence[str], target: Target, winograd: Policy = "auto"
+    optimizer: Optimizer, trainable: Sequence[str], target: Target, winograd: Policy = "auto", guard: Guard = "loss"
 ) -> tuple[Named, ...]:
     """The stages of TRAINING: forward, backward and update as one step."""
+    guarding = [Named("guard_gradients", lambda graph: guard_gradients(graph, len(trainable)))]
     return (
         *map(_named, STABLE),
         *map(_named, SIMPLE),
         Named("differentiate", lambda graph: differentiate(graph, trainable)),
+        *(guarding if guard == "gradients" else []),
         Named(
             "update",
             lambda graph: update(graph, optimizer, trainable),
@@ -229,6 +232,7 @@ def compile_training(
     threads: int | None = None,
     winograd: Policy = "auto",
     seed: int | None = None,
+    guard: Guard = "loss",
     observers: Sequence[Observer] = (),
     stop_after: str | None = None,
 ) -> Any:
@@ -238,6 +242,7 @@ def compile_training(
     are to be averaged, or a `Metric` each. Parameters are updated in place and shared with every other program that
     uses them. With `stop_after` the result is that stage's IR instead of a program.
     `trainable` are patterns of dotted names ("head.*"): no other parameter is trained, nor has it any backward code.
+    A step whose loss is not finite changes nothing; with `guard="gradients"` nor does one with such a gradient.
     Raises GraphError for a loss that is not a scalar, DerivativeError where there is no derivative.
     """
     if isinstance(optimizer, Minimiser):
@@ -261,7 +266,7 @@ def compile_training(
     for parameter in traced.parameters.values():
         parameter.initialise(seed)
     target = host()
-    passes = training_passes(optimizer, names, target, winograd)
+    passes = training_passes(optimizer, names, target, winograd, guard)
     built = _compile("training", traced, passes, target, start, observers, stop_after)
     if not isinstance(built, Compiled):
         return built

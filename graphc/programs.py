@@ -192,6 +192,15 @@ class TrainingProgram(_Program):
         """How many updates have been made: steps, unless gradients are accumulated."""
         return self._count // self.optimizer.accumulate
 
+    def explain(self, *, measured: bool = False) -> str:
+        """As for any program, and what is done with gradients besides the update itself."""
+        report = super().explain(measured=measured)
+        resting = [name for name, p in self.parameters.items() if p.learns and name not in self.trained]
+        remarks = [*self.optimizer.remarks, *([f"not trained: {', '.join(resting)}"] if resting else [])]
+        if not remarks:
+            return report
+        return "\n  ".join([f"{report}\nupdates by {type(self.optimizer).__name__}", *remarks]) + "\n"
+
     def averaged(self) -> AbstractContextManager[None]:
         """With the running averages of the weights (`ema=` of the optimiser) in the place of the weights.
 
@@ -254,7 +263,7 @@ class TrainingProgram(_Program):
             if done := self._driver.done:
                 self._advance(done)
         if not done:
-            raise find_non_finite(self._traced, checked, batch)
+            raise find_non_finite(self._traced, checked, batch, self.compiled)
         return Totals(self.metrics).add(self.results, batch).value if self._summed else self.results
 
     def epoch(
@@ -324,7 +333,7 @@ class TrainingProgram(_Program):
             if done < steps:
                 rows = order[done * size : (done + 1) * size]
                 last = {name: converted(inputs[name], given[name][rows]) for name in batches}
-                raise find_non_finite(self._traced, last | constants, len(rows))
+                raise find_non_finite(self._traced, last | constants, len(rows), self.compiled)
 
     def _numbers(self, steps: int) -> Array:
         """What the next steps are fed: a row for each."""

@@ -65,7 +65,7 @@ def run(page: Path) -> list[tuple[Fence, str]]:
         line += block.stop - block.start
         python = StringIO()
         with redirect_stdout(python):
-            exec(compile(source, f"{page.stem}.py", "exec"), namespace)
+            exec(compile(source, f"{page.stem}.py", "exec", dont_inherit=True), namespace)
         between = lines[block.stop + 1 : following.start - 1] if following else []
         if following and following.language in OUTPUT and not "".join(between).strip():
             printed.append((following, python.getvalue()))

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from graphc.errors import DataError
+from graphc.train.data import load
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -32,7 +35,7 @@ def percentages(start: str, out: str) -> list[float]:
 def test_every_example_is_run_here() -> None:
     assert {p.stem for p in EXAMPLES.glob("*.py")} == {
         "train_digits", "own_operator", "two_outputs", "network", "sequence", "vision_transformer", "gradient_penalty",
-        "fine_tuning", "several_losses",
+        "fine_tuning", "several_losses", "fashion_mnist",
     }  # fmt: skip
 
 
@@ -49,6 +52,16 @@ def test_digits(example: str, least: float) -> None:
     if example == "vision_transformer":  # blind for places it would lose nothing
         (moved,) = percentages("with the same patches in other places", out)
         assert moved < 50
+
+
+def test_fashion_mnist_in_reduced_form() -> None:
+    try:
+        load("fashion-mnist")
+    except DataError as missing:
+        pytest.skip(str(missing))
+    arguments = "lenet5", "--validate", "--images", "12800", "--epochs", "2"
+    (found,) = re.findall(r"on 6000 images: ([\d.]+)%", run("examples/fashion_mnist.py", *arguments))
+    assert float(found) > 82
 
 
 def test_a_gradient_penalty_helps_against_attacks() -> None:

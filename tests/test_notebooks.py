@@ -59,7 +59,7 @@ def test_a_notebook_reaches_what_it_says(name: str, tmp_path: Path, monkeypatch:
     namespace: dict[str, object] = {"__name__": name}
     with redirect_stdout(StringIO()) as out:
         for number, source in enumerate(cells(name), 1):
-            exec(compile(source, f"{name}.ipynb, code cell {number}", "exec"), namespace)
+            exec(compile(source, f"{name}.ipynb, code cell {number}", "exec", dont_inherit=True), namespace)
     if plt := namespace.get("plt"):
         plt.close("all")  # type: ignore[attr-defined]
     for pattern, (least, most) in CLAIMS[name].items():

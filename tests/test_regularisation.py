@@ -14,7 +14,7 @@ from graphc.ops.formula import Where, lt
 from graphc.ops.philox import uniform
 from graphc.ops.random import drawn, drawn_normal
 from graphc.study.check import check_gradients, in_float64
-from graphc.train.checkpoint import load, save
+from graphc.train.checkpoints.arrays import read_arrays, write_arrays
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(96, 12)).astype(np.float32)
@@ -90,9 +90,9 @@ def test_a_saved_program_goes_on_bit_for_bit(tmp_path: Path) -> None:
     expected = [*losses(whole), *losses(whole)]
     first = program()
     begun = losses(first)
-    save(tmp_path / "state.npz", first.parameters)
+    write_arrays(tmp_path / "state.npz", first.state_dict())
     resumed = program(seed=99)
-    load(tmp_path / "state.npz", resumed.parameters)
+    resumed.load_state_dict(read_arrays(tmp_path / "state.npz"))
     assert begun + losses(resumed) == expected
     for (name, a), b in zip(values(whole).items(), values(resumed).values(), strict=True):
         np.testing.assert_array_equal(a, b, err_msg=name)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.errors import GraphcError
 from graphc.models import resnet, resnet20
 from graphc.study.check import check_gradients
 
@@ -71,3 +72,22 @@ def test_a_small_residual_network_learns() -> None:
     assert last["accuracy"] > 0.95
     evaluated = gc.compile_inference({"accuracy": model.accuracy})(images=images, labels=labels)
     assert float(evaluated["accuracy"]) > 0.9
+
+
+def test_stages_follow_widths_and_strides() -> None:
+    model = resnet(2, (1, 28, 28), widths=(24, 40), strides=(2, 2), stem=8, projection=True)
+    assert model.name == "resnet10"
+    shapes = {n: p.shape for n, p in model.network.named_parameters()}
+    assert shapes["conv1.weight"] == (8, 1, 3, 3)
+    assert shapes["layer1.0.conv1.weight"] == (24, 8, 3, 3)
+    assert shapes["layer1.0.downsample.0.weight"] == (24, 8, 1, 1)
+    assert shapes["layer2.1.conv2.weight"] == (40, 40, 3, 3)
+    assert shapes["fc.weight"] == (10, 40)
+    assert not any(n.startswith("layer3") for n in shapes)
+    h = model.network.layer2(model.network.layer1(gc.input("h", (gc.BATCH, 8, 28, 28))))
+    assert h.shape == (gc.BATCH, 40, 7, 7)
+
+
+def test_widths_and_strides_go_together() -> None:
+    with pytest.raises(GraphcError, match=r"strides of as many stages, got \(8, 16\) and \(2,\)\n.*strides=\(1, 2\)"):
+        resnet(1, (1, 8, 8), widths=(8, 16), strides=(2,))

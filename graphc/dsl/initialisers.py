@@ -162,12 +162,13 @@ class Identity:
     def __call__(self, shape: Shape, generator: np.random.Generator) -> Array:
         _matrix("identity", shape)
         outputs, inputs, *kernel = shape
-        if outputs % self.groups:
+        if self.groups < 1 or outputs % self.groups:
             raise GraphcError(f"identity: {outputs} outputs cannot be divided into {self.groups} groups")
         value = np.zeros(shape)
-        diagonal = np.arange(min(outputs // self.groups, inputs))
-        for first in range(0, outputs, outputs // self.groups):
-            value[(first + diagonal, diagonal, *(size // 2 for size in kernel))] = self.gain
+        middle, each = tuple(size // 2 for size in kernel), outputs // self.groups
+        for first in range(0, outputs, each):
+            for k in range(min(each, inputs)):
+                value[(first + k, k, *middle)] = self.gain
         return value
 
 

@@ -146,12 +146,13 @@ class Parameter(Tensor):
     `trainable` may be assigned; programs that are compiled from then on train it or leave it as it is.
     """
 
-    __slots__ = ("_learns", "_storage", "initialiser", "label", "trainable")
+    __slots__ = ("_storage", "initialiser", "label", "learns", "trainable")
 
     label: str
     initialiser: Initialiser
     trainable: bool
-    _learns: bool
+    learns: bool
+    """Whether it was made to be trained, frozen or not."""
     _storage: Storage
 
     def __init__(
@@ -179,7 +180,7 @@ class Parameter(Tensor):
             label=name,
             initialiser=initialisers.initialiser(initialiser),
             trainable=trainable,
-            _learns=trainable,
+            learns=trainable,
             _storage=Storage(),
         )
 
@@ -202,12 +203,12 @@ class Parameter(Tensor):
 
     def unfreeze(self) -> None:
         """Trained again, if it was made to be."""
-        self.trainable = self._learns
+        self.trainable = self.learns
 
     @property
     def is_frozen(self) -> bool:
         """Whether it was made to be trained and is not."""
-        return self._learns and not self.trainable
+        return self.learns and not self.trainable
 
     @property
     def version(self) -> int:

@@ -1,4 +1,4 @@
-"""Values for parameters by dotted name, as state dictionaries and files hold them: all of them fit, or none is taken."""
+"""Values for parameters by dotted name, as state dictionaries and files hold them: all fit, or none is taken."""
 
 from __future__ import annotations
 

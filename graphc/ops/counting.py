@@ -1,4 +1,4 @@
-"""What metrics are made of: how often something was predicted, and sums over the batch about its first row.
+"""What metrics and statistics are made of: counts of what was predicted, sums about the first row, sizes of elements.
 
 Counts are integers, so they are exact for any batch. -1 is the place of what is not counted.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import sympy as sp
 from sympy.core.expr import Expr
 
 from graphc.errors import GraphcError, ShapeError
 from graphc.ops import scalars
 from graphc.ops.formula import Where, eq, le, lt
 from graphc.ops.metrics import classes_before, first_largest
-from graphc.ops.notation import Operand, Sum, axes, axis, pointwise_names
+from graphc.ops.notation import Max, Operand, Sum, axes, axis, extent, pointwise_names
 from graphc.ops.operator import op
 from graphc.ops.pointwise import number
 from graphc.types import DType
@@ -56,10 +57,10 @@ def counted(places: Operand) -> Expr:
 
 
 @op(integer="places", result=DType.INT64)
-def counts(places: Operand, *, extent: int = 1) -> Expr:
-    """Σ [place = c] for c below the extent; places of any shape."""
+def counts(places: Operand, *, classes: int = 1) -> Expr:
+    """Σ [place = c] for c below the number of classes; places of any shape."""
     index = axes(" ".join(_names(places.rank)))
-    return Sum(1, over=index, where=[eq(axis("c", extent), places[index])])
+    return Sum(1, over=index, where=[eq(axis("c", classes), places[index])])
 
 
 @op(integer="rows columns", result=DType.INT64)
@@ -111,6 +112,29 @@ def about_first(Y: Operand, *, power: int = 1) -> Expr:
     (n,) = axes("n")
     rest = _rest(Y)
     return Sum((Y[n, *rest] - Y.at(0, *rest)) ** power, over=n)
+
+
+@op
+def root_mean_square(X: Operand, *, keep: int | None = None) -> Expr:
+    """m·√(mean (x/m)²) over all axes but `keep`, m being the largest |x|: squares of tiny numbers do not vanish."""
+    index = axes(" ".join(_names(X.rank)))
+    over = {i: axes(f"r{k}")[0] for k, i in enumerate(index) if k != keep}
+    if not over:
+        return scalars.absolute(X[index])
+    m = Max(scalars.absolute(X[index]), over=tuple(over))
+    x = X[tuple(over.get(i, i) for i in index)]
+    return m * scalars.sqrt(_mean((x / Where(eq(m, 0), 1, m)) ** 2, tuple(over.values())))
+
+
+@op
+def share_up_to(X: Operand, *, limit: float = 0.0) -> Expr:
+    """The share of elements with |x| <= limit."""
+    index = axes(" ".join(_names(X.rank)))
+    return _mean(Where(le(scalars.absolute(X[index]), number(limit)), 1, 0), index)
+
+
+def _mean(body: Any, over: tuple[Any, ...]) -> Expr:
+    return Sum(body, over=over) / sp.Mul(*map(extent, over)) if over else body
 
 
 def _rest(Y: Operand) -> tuple[Any, ...]:

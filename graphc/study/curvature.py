@@ -35,8 +35,8 @@ Matrix = Callable[[Vector], Vector]
 class Curvature:
     """The Hessian of a loss with respect to `size` numbers, to be printed.
 
-    `largest` and `smallest` are eigenvalues, the extreme ones first, `residual` the largest |H·v - λ·v| of them for unit
-    vectors v: every λ is that close to a true eigenvalue. `trace` is the sum of all, with its standard error.
+    `largest` and `smallest` are eigenvalues, the extreme ones first, `residual` the largest |H·v - λ·v| of them for
+    unit vectors v: every λ is that close to a true eigenvalue. `trace` is the sum of all, with its standard error.
     """
 
     loss: float
@@ -88,9 +88,9 @@ def curvature(
     numbers are drawn from `seed`. Layers compute as in a training step; parameters stay as they are.
     Raises DerivativeError for a loss that is not a scalar, NonFiniteError, InputError, GraphcError.
     """
-    for name, value in (("count", count), ("iterations", iterations), ("probes", probes)):
-        if value < 1:
-            raise GraphcError(f"{name} is {value}, expected at least 1", hint=f"use {name}=1")
+    for name, given in (("count", count), ("iterations", iterations), ("probes", probes)):
+        if given < 1:
+            raise GraphcError(f"{name} is {given}, expected at least 1", hint=f"use {name}=1")
     leaves = trace(loss, training=True)
     if parameters is None:
         parameters = [leaves.parameters[name] for name in trained(leaves, None, loss)]
@@ -101,15 +101,14 @@ def curvature(
     program = compile_derivative(traced, as_it_is, threads)
 
     def run(v: Vector) -> list[npt.NDArray[np.float64]]:
-        given = {t.name: part for t, part in zip(tangents, space.split(v), strict=True)}
-        found: list[npt.NDArray[np.float64]] = list(program(**{k: np.asarray(a) for k, a in arrays.items()}, **given))
-        return found
+        parts = zip((t.name for t in tangents), space.split(v), strict=True)
+        return list(program(**arrays, **dict(parts)))
 
     def product(v: Vector) -> Vector:
         return space.join(run(v)[1 + len(wrt) :])
 
-    value, *first = run(np.zeros(space.size))
-    slope = space.join(first[: len(wrt)])
+    value, *found = run(np.zeros(space.size))
+    slope = space.join(found[: len(wrt)])
     if not (np.isfinite(value) and np.isfinite(slope).all()):
         raise NonFiniteError(f"the loss is {float(value)}: it has no curvature here", location=loss.location)
     generator = np.random.default_rng(seed)
@@ -128,7 +127,8 @@ def eigenvalues(
 ) -> tuple[Vector, Vector]:
     """Eigenvalues of the matrix on the space that Lanczos' iteration has seen, in rising order, and their residuals."""
     basis = np.zeros((min(iterations, size), size))
-    diagonal, beside = [], []
+    diagonal: list[float] = []
+    beside: list[float] = []
     v = _orthogonal(generator.standard_normal(size), basis[:0])
     while True:
         k = len(diagonal)
@@ -157,7 +157,7 @@ def eigenvalues(
 def hutchinson(product: Matrix, size: int, probes: int, generator: np.random.Generator) -> tuple[float, float]:
     """The trace and its standard error: Σ_i eᵢᵀ·H·eᵢ if these are no more than the probes."""
     if size <= probes:
-        return sum(dot(unit, product(unit)) for unit in np.eye(size)), 0.0
+        return float(sum(dot(unit, product(unit)) for unit in np.eye(size))), 0.0
     signs = 2.0 * generator.integers(0, 2, (probes, size)) - 1
     found = np.array([dot(v, product(v)) for v in signs])
     return float(found.mean()), float(found.std(ddof=1) / sqrt(probes)) if probes > 1 else float("inf")

@@ -27,6 +27,7 @@ from graphc.ops.evaluate import evaluate
 from graphc.ops.formula import Axis, Cond, Formula, Read, Where, all_reads
 from graphc.ops.text import formula_text
 from graphc.schedule.arrange import Array
+from graphc.study.compiled import Compiled
 from graphc.study.math import statement_of
 from graphc.types import Batch
 
@@ -34,10 +35,13 @@ SHOWN = 8
 """How many operands are listed."""
 
 
-def find_non_finite(traced: Traced, arrays: Mapping[str, Array], batch: int) -> GraphcError:
+def find_non_finite(
+    traced: Traced, arrays: Mapping[str, Array], batch: int, compiled: Compiled | None = None
+) -> GraphcError:
     """The error that names the first input, parameter or formula with a NaN or an infinity, and what it was made of.
 
-    The forward graph is run again by the interpreter: slow, and only after a failure.
+    The forward graph is run again by the interpreter, and if all of it is finite, the backward graph of a compiled
+    training step: slow, and only after a failure.
     """
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -49,17 +53,32 @@ def find_non_finite(traced: Traced, arrays: Mapping[str, Array], batch: int) -> 
         if not np.isfinite(value).all():
             return NonFiniteError(
                 f"parameter {name} holds {_first(value)}", layer=name.rpartition(".")[0].replace(".", "/"),
-                hint="an earlier update overflowed: lower the learning rate or clip the gradient",
+                hint="an earlier update overflowed, or its gradient was not finite: lower the learning rate, clip the "
+                'gradient, or train from before that step with guard="gradients", which names the formula',
             )  # fmt: skip
     with np.errstate(all="ignore"):
         result = interpret(traced.graph, arrays, values, batch)
         found = origin(traced.graph, result.values, traced.graph.outputs[0], batch)
+        if found is None and compiled is not None:
+            found = _gradient(compiled, arrays, values, batch)
     if found is None:
         return NonFiniteError("the loss is not finite in the compiled step", hint="the parameters are unchanged")
     return NonFiniteError(
         f"{found.node.operator} is the first output that is not finite: {found}", location=found.node.location,
         layer=found.node.scope, hint="lower the learning rate or scale the data; the parameters are unchanged",
     )  # fmt: skip
+
+
+def _gradient(
+    compiled: Compiled, arrays: Mapping[str, Array], parameters: Mapping[str, Array], batch: int
+) -> Element | None:
+    """The first gradient that is not finite, if there is one, back to where it began."""
+    graph = next((r.before for r in compiled.stages.records if r.stage == "update"), None)
+    if graph is None:
+        return None
+    result = interpret(graph, arrays, parameters, batch)
+    found = (origin(graph, result.values, value, batch) for value in graph.outputs[1:])
+    return next((element for element in found if element is not None), None)
 
 
 # ------------------------------------------------------------------------------------------------ one element

@@ -52,9 +52,9 @@ class LayerReport:
     """Statistics of a layer's output (of `shape` for each sample) and of its parameters.
 
     `gradient` is the root mean square of ∂loss/∂output, `gradient_norm` its norm. Of a layer with an activation that is
-    flat on one side, `dead` are the units, out of `units`, whose slope is 0 for all samples; of one that is flat on both,
-    `saturated` is the share of values whose slope is small. Of a recurrent layer `gradient_by_time` is the root mean
-    square of ∂loss/∂state at every time.
+    flat on one side, `dead` are the units, out of `units`, whose slope is 0 for all samples; of one that is flat on
+    both, `saturated` is the share of values whose slope is small. Of a recurrent layer `gradient_by_time` is the root
+    mean square of ∂loss/∂state at every time.
     """
 
     shape: tuple[int, ...]
@@ -171,8 +171,8 @@ def _through_time(report: StatisticsReport) -> Iterator[str]:
         late = float(times.max())
         if ends[0] < VANISHING * late:
             yield (
-                f"{name}: gradients vanish through time, to {ends[0] / late:.1e} times after {len(times)} steps; use an "
-                'LSTM or GRU, an "orthogonal" recurrent weight, or shorter sequences'
+                f"{name}: gradients vanish through time, to {ends[0] / late:.1e} times after {len(times)} steps; use "
+                'an LSTM or GRU, an "orthogonal" recurrent weight, or shorter sequences'
             )
         elif times[-1] and times[0] > EXPLODING * times[-1]:
             yield (
@@ -185,8 +185,8 @@ def _activations(report: StatisticsReport) -> Iterator[str]:
     large = {name: layer.rms for name, layer in report.layers.items() if LARGE < layer.rms < float("inf")}
     if large:
         yield (
-            f'activations explode at {_names(large)}: up to {max(large.values()):.1e}; use smaller first weights ("he", '
-            '"xavier"), normalise the inputs, or add normalisation layers'
+            f"activations explode at {_names(large)}: up to {max(large.values()):.1e}; use smaller first weights "
+            '("he", "xavier"), normalise the inputs, or add normalisation layers'
         )
 
 

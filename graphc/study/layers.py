@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from sympy.core.expr import Expr
 
 from graphc.autodiff.partials import partials
 from graphc.errors import DerivativeError
@@ -56,8 +56,10 @@ class Watched:
 
 
 def layers_of(graph: Graph) -> tuple[Watched, ...]:
-    """The layers of a forward graph, in the order in which they are computed."""
+    """The layers that the first output of a forward graph needs, in the order in which they are computed."""
+    needed = _needed(graph)
     consumers, producers = graph.consumers(), graph.producers()
+    places_of = {node.output: k for k, node in enumerate(graph.nodes)}
     scopes: dict[str, list[Node]] = {}
     for node in graph.nodes:
         scopes.setdefault(node.scope, []).append(node)
@@ -65,7 +67,7 @@ def layers_of(graph: Graph) -> tuple[Watched, ...]:
     found = []
     for scope, nodes in scopes.items():
         inside = {n.output for n in nodes}
-        given = [v for n in nodes if _is_signal(v := n.output) and _leaves(consumers[v], inside)]
+        given = [v for n in nodes if (v := n.output) in needed and _is_signal(v) and _leaves(consumers[v], inside)]
         if not given:
             continue
         output = given[-1]
@@ -74,11 +76,20 @@ def layers_of(graph: Graph) -> tuple[Watched, ...]:
         bends = tuple((n, b) for n in (*nodes, *after) if (b := bend(n.formula)) is not None)
         own = dict.fromkeys(v for n in nodes for v in n.inputs if v in graph.parameters and v.type.dtype.is_float)
         states = dict(state for n in nodes for state in _states(n))
-        order = next(k for k, n in enumerate(graph.nodes) if n.output == output)
-        found.append(
-            (order, Watched(scope, output, _unit(nodes, output, own), bends, tuple(own), tuple(states.items())))
-        )
+        layer = Watched(scope, output, _unit(nodes, output, own), bends, tuple(own), tuple(states.items()))
+        found.append((places_of[output], layer))
     return tuple(layer for _, layer in sorted(found, key=lambda entry: entry[0]))
+
+
+def _needed(graph: Graph) -> set[Value]:
+    """What the first output is computed from, itself included."""
+    producers, found, pending = graph.producers(), set[Value](), [graph.outputs[0]]
+    while pending:
+        value = pending.pop()
+        if value not in found:
+            found.add(value)
+            pending += producers[value].inputs if value in producers else ()
+    return found
 
 
 def _is_signal(value: Value) -> bool:
@@ -141,7 +152,7 @@ def bend(f: Formula) -> Bend | None:
     return Bend(of_slope, float(steepness.max()), bool(left and right))
 
 
-def _at(e: Expr, read: FormulaRead, x: np.ndarray) -> np.ndarray:
+def _at(e: Any, read: FormulaRead, x: np.ndarray) -> np.ndarray:
     """A scalar expression in one read at several values of it."""
     i, name = index_symbol("i"), tensor_symbol("x")
     alone = Formula((Axis(i, len(x)),), substituted(e, {read: FormulaRead(name, i)}), operands=("x",))

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sympy.core.expr import Expr
 
 from graphc.autodiff.backward import dependents, gradients
 from graphc.dsl.tensor import Tensor
@@ -26,11 +25,9 @@ from graphc.errors import GraphError
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Value
 from graphc.graph.passes.stabilise_composites import stabilise_composites
-from graphc.ops import scalars
-from graphc.ops.formula import Where, eq, le
-from graphc.ops.notation import Max, Operand, Sum, axes, extent, pointwise_names
-from graphc.ops.operator import Operator, op
-from graphc.ops.pointwise import number
+from graphc.ops import reductions
+from graphc.ops.counting import root_mean_square, share_up_to
+from graphc.ops.operator import Operator
 from graphc.programs import InferenceProgram, TrainingProgram
 from graphc.study.gradients import compile_derivative
 from graphc.study.layer_report import LayerReport, ParameterReport, StatisticsReport
@@ -77,6 +74,11 @@ class LayerStatisticsProgram:
         trainable = [v for v in graph.parameters if traced.parameters[v.name].trainable]
         extended, self._places = _with_statistics(graph, self._layers, trainable)
         self._program = _compiled(replace(traced, graph=extended), threads)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers, in the order of computation."""
+        return tuple(w.scope for w in self._layers)
 
     def __call__(self, arrays: Mapping[str, npt.ArrayLike]) -> StatisticsReport:
         """The report for samples, all inputs by name. Raises InputError."""
@@ -152,8 +154,9 @@ def _with_statistics(
             slope = builder.node("slope", bend.slope, node.inputs, node.output.type, scope=w.scope)
             if bend.bounded:
                 put(w.scope, f"saturated {k}", share_up_to, slope, limit=SATURATED * bend.steepest)
-            elif node.output.type.rank == w.output.type.rank:
-                put(w.scope, f"alive {k}", largest, slope, keep=w.unit)
+            elif w.unit is not None and node.output.type == w.output.type:
+                others = tuple(axis for axis in range(slope.type.rank) if axis != w.unit)
+                put(w.scope, f"alive {k}", reductions.norm, slope, p=float("inf"), axis=others)
     for p in trainable:
         put(p.name, "weight", root_mean_square, p)
         if p in slopes:
@@ -175,77 +178,29 @@ def _report(w: Watched, results: Mapping[_Place, Array], updates: Mapping[str, A
     saturated = [float(own[what]) for what in own if what.startswith("saturated")]
     times = [own[what] for what in own if what.startswith("time")]
     gradient = float(own.get("gradient", 0.0))
+    mean, std, rms, most, zeros = (float(own[what]) for what, _, _ in _OF_ACTIVATIONS)
     return LayerReport(
-        shape[1:], *(float(own[what]) for what, _, _ in _OF_ACTIVATIONS), gradient, gradient * prod(shape) ** 0.5,
-        parameters, tuple(map(int, np.flatnonzero(np.any(dead, axis=0)))) if dead else (),
-        shape[w.unit] if dead and w.unit is not None else 0, max(saturated, default=None),
-        np.max(times, axis=0) if times else None,
-    )  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------ formulas
-
-
-def _index(X: Operand, keep: int | None) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """All axes, and those to be reduced: all but `keep`."""
-    index = axes(" ".join(pointwise_names(X.rank)))
-    return index, tuple(i for k, i in enumerate(index) if k != keep)
-
-
-def _mean(body: Any, over: tuple[Any, ...]) -> Expr:
-    count: Any = 1
-    for i in over:
-        count = count * extent(i)
-    return Sum(body, over=over) / count if over else body
-
-
-@op
-def average(X: Operand) -> Expr:
-    """The mean of all elements."""
-    index, over = _index(X, None)
-    return _mean(X[index], over)
-
-
-@op
-def deviation(X: Operand) -> Expr:
-    """√ of the mean of (x - x̄)²."""
-    index, over = _index(X, None)
-    centre = _mean(X[index], over)
-    others = axes(" ".join(f"r{k}" for k in range(X.rank)))
-    return scalars.sqrt(_mean((X[others] - centre) ** 2, others))
-
-
-@op
-def largest(X: Operand, *, keep: int | None = None) -> Expr:
-    """max |x| over all axes but `keep`."""
-    index, over = _index(X, keep)
-    return Max(scalars.absolute(X[index]), over=over) if over else scalars.absolute(X[index])
-
-
-@op
-def root_mean_square(X: Operand, *, keep: int | None = None) -> Expr:
-    """m·√(mean (x/m)²) over all axes but `keep`, m being the largest |x|: tiny gradients do not vanish once more."""
-    index, over = _index(X, keep)
-    if not over:
-        return scalars.absolute(X[index])
-    m = Max(scalars.absolute(X[index]), over=over)
-    others = axes(" ".join(f"r{k}" for k in range(X.rank)))
-    place = tuple(i if k == keep else r for k, (i, r) in enumerate(zip(index, others, strict=True)))
-    return m * scalars.sqrt(_mean((X[place] / Where(eq(m, 0), 1, m)) ** 2, tuple(r for r in others if r in place)))
-
-
-@op
-def share_up_to(X: Operand, *, limit: float = 0.0) -> Expr:
-    """The share of elements with |x| <= limit."""
-    index, over = _index(X, None)
-    return _mean(Where(le(scalars.absolute(X[index]), number(limit)), 1, 0), over)
+        shape=shape[1:],
+        mean=mean,
+        std=std,
+        rms=rms,
+        largest=most,
+        zeros=zeros,
+        gradient=gradient,
+        gradient_norm=gradient * prod(shape) ** 0.5,
+        parameters=parameters,
+        dead=tuple(map(int, np.flatnonzero(np.any(dead, axis=0)))) if dead else (),
+        units=shape[w.unit] if dead and w.unit is not None else 0,
+        saturated=max(saturated, default=None),
+        gradient_by_time=np.max(times, axis=0) if times else None,
+    )
 
 
 _OF_ACTIVATIONS: tuple[tuple[str, Operator, dict[str, Any]], ...] = (
-    ("mean", average, {}),
-    ("std", deviation, {}),
+    ("mean", reductions.mean, {}),
+    ("std", reductions.std, {"correction": 0}),
     ("rms", root_mean_square, {}),
-    ("largest", largest, {}),
+    ("largest", reductions.norm, {"p": float("inf")}),
     ("zeros", share_up_to, {}),
 )
 """What is reported of the output of every layer, in the order of the fields of LayerReport."""

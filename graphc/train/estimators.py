@@ -92,8 +92,9 @@ class _Network(BaseEstimator, ABC):  # type: ignore[misc]
         if self.early_stopping:
             data, held_out = self._parts(data)
             monitor = "val_loss"
-        if self.tol is not None:
-            listeners = [EarlyStopping(monitor, self.n_iter_no_change, self.tol, restore_best=self.early_stopping)]
+        if self.early_stopping or self.tol is not None:
+            patience = self.max_iter if self.tol is None else self.n_iter_no_change
+            listeners = [EarlyStopping(monitor, patience, self.tol or 0.0, restore_best=self.early_stopping)]
         history = self._model.fit(
             data, epochs=self.max_iter, batch_size=self._batch(data), optimizer=self._optimizer, callbacks=listeners,
             validation_data=held_out, shuffle=self.shuffle, seed=self._seed, threads=self.threads, verbose=self.verbose,
@@ -255,7 +256,7 @@ class GraphClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
             self.classes_ = np.unique(y if classes is None else classes)
         numbers = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         if (unknown := self.classes_[numbers] != y).any():
-            raise ValueError(f"y holds {y[unknown][0]!r}, the classes are {self.classes_}")
+            raise ValueError(f"y holds {y[unknown].tolist()[0]!r}, the classes are {self.classes_}")
         return numbers.astype(np.int32)
 
     def _head(self, raw: Tensor) -> tuple[Tensor, Tensor]:

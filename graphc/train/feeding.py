@@ -39,7 +39,8 @@ def shaped(array: Any, target: Input) -> Any:
 
 def batches(source: Source, size: int) -> Iterator[dict[str, Array]]:
     """The samples of a source in their order, every input by name, the last batch possibly smaller."""
-    for block in source.blocks(size, seed=0, epoch=1, shuffle=False):
+    whole = [Block(source.arrays)] if isinstance(source, Arrays) else None  # needs no indices
+    for block in whole or source.blocks(size, seed=0, epoch=1, shuffle=False):
         count = len(next(iter(block.arrays.values())) if block.order is None else block.order)
         for start in range(0, count, size):
             rows = slice(start, start + size) if block.order is None else block.order[start : start + size]

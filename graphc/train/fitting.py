@@ -51,8 +51,10 @@ class Training:
             except KeyboardInterrupt:
                 interrupted, message = True, f"stopped {self._place(before)}; what was learnt is kept"
             except Exception as error:
-                message = f"{type(error).__name__} {self._place(before)}; what was learnt is kept"
-                error.add_note(f"{message}; model.history has what was done")
+                message = f"{type(error).__name__} {self._place(before)}"
+                if run.steps > before:
+                    message += "; what was learnt is kept"
+                    error.add_note(f"{message}, and what was done is in model.history")
                 raise
             finally:
                 seconds = perf_counter() - began
@@ -60,6 +62,8 @@ class Training:
         return run.model.history
 
     def _place(self, before: int) -> str:
+        if self.run.steps == before:
+            return "before the first step"
         return f"after {self.run.steps - before} steps, in epoch {min(self.run.epoch, self.run.epochs)}"
 
     def _epoch(self, interruptible: Interruptible) -> None:
@@ -113,7 +117,7 @@ def rate_over(optimizer: Any, total: int | None, before: int = 0) -> Iterator[No
     changed = []
     for holder in (optimizer, *getattr(optimizer, "members", ())):
         schedule = getattr(holder, "lr", None)
-        if not getattr(schedule, "is_open", False):
+        if not isinstance(schedule, Schedule) or not schedule.is_open:
             continue
         if total is None:
             raise GraphcError(

@@ -22,7 +22,7 @@ from graphc.types import BATCH
 Array = npt.NDArray[Any]
 Loss: TypeAlias = "Tensor | str | Callable[[Any, Any], Tensor]"
 
-BY_CLASS = {
+BY_CLASS: dict[str, Callable[..., Any]] = {
     "cross_entropy": functional.cross_entropy,
     "categorical_cross_entropy": functional.categorical_cross_entropy,
     "focal": functional.focal_loss,
@@ -31,7 +31,7 @@ BY_CLASS = {
 }
 """Losses of scores [n, classes, ...] and class numbers [n, ...]; they take weights of the classes."""
 
-BY_ELEMENT = {
+BY_ELEMENT: dict[str, Callable[..., Any]] = {
     "mse": functional.mse_loss,
     "mae": functional.mae_loss,
     "huber": functional.huber_loss,
@@ -101,8 +101,9 @@ def _single(outputs: Any, loss: Any, y: str | Input | None) -> Objective:
         function, by_class = loss, False
     else:
         return Objective(loss)
+    made: tuple[Input, ...] = ()
     if isinstance(y, Input):
-        target, made = y, ()
+        target = y
     else:
         if not isinstance(outputs, Tensor):
             kind = type(outputs).__name__
@@ -142,7 +143,7 @@ def _several(outputs: Any, losses: Mapping[str, Loss], weights: Mapping[str, flo
     return Objective(total, {f"{name}_loss": part.loss for name, part in parts.items()}, made)
 
 
-def _named(name: str) -> Callable[..., Tensor]:
+def _named(name: str) -> Callable[..., Any]:
     known = {**BY_CLASS, **BY_ELEMENT}
     if name not in known:
         near = get_close_matches(name, known, 1)

@@ -137,7 +137,7 @@ class Model:
     def fit(
         self, x: Any, y: Any = None, *, epochs: int = 10, batch_size: int = DEFAULT_BATCH_SIZE,
         optimizer: Optimizer | None = None, validation_data: Any = None, validation_split: float = 0.0,
-        class_weight: Any = None, callbacks: Iterable[Callback] = (), shuffle: bool = True, seed: int = 0,
+        class_weight: Any = None, callbacks: Callback | Iterable[Callback] = (), shuffle: bool = True, seed: int = 0,
         threads: int | None = None, verbose: int = 1, resume: str | Path | None = None,
         steps_per_epoch: int | None = None, drop_last: bool = False,
     ) -> History:  # fmt: skip
@@ -161,7 +161,7 @@ class Model:
             raise GraphcError(f"batch_size, epochs and steps_per_epoch must be at least 1, got {given}")
         source, held_out = self._sources(x, y, validation_data, validation_split)
         self._weigh(class_weight, source)
-        listeners = in_turn((progress_on(verbose=verbose), *callbacks))
+        listeners = in_turn(progress_on(verbose=verbose), callbacks)
         program = self.compile(optimizer, threads=threads, seed=seed)
         score = self._scorer(held_out, threads)
         if isinstance(source, Arrays):
@@ -237,9 +237,12 @@ class Model:
     def _resume(self, run: Run, where: str | Path, verbose: int) -> None:
         from graphc.train.checkpoints.running import load_run
 
+        epochs = run.epochs - run.first
         for note in load_run(where, run):
             if verbose:
                 print(note)
+        run.first = run.epoch - 1 - len(run.history)
+        run.epochs = run.first + epochs
 
     # ----------------------------------------------------------------------------------------------- data
 

@@ -1,4 +1,4 @@
-"""Trainings that are killed at random moments and go on: `python tests/train/kill_run.py [RUNS]` prints what happened.
+"""Trainings that are killed at random moments and go on: `python tests/train/kill_run.py [RUNS [SEED]]` prints.
 
 `python tests/train/kill_run.py train DIRECTORY` is what is killed: it resumes from DIRECTORY, trains to the end, and
 prints a digest of every bit of the program's state and of the history.
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-EPOCHS = 60
+EPOCHS = 40
 ROOT = Path(__file__).parents[2]
 
 
@@ -56,8 +56,8 @@ class Killed:
     same: bool
 
 
-def runs(count: int, seed: int = 0) -> Iterator[Killed]:
-    """Train once without interruption, then `count` times with two kills each."""
+def runs(count: int, kills: int = 2, seed: int = 0) -> Iterator[Killed]:
+    """Train once without interruption, then `count` times with so many kills each."""
     generator = random.Random(seed)
     with tempfile.TemporaryDirectory() as place:
         process = _start(Path(place) / "whole")
@@ -67,7 +67,7 @@ def runs(count: int, seed: int = 0) -> Iterator[Killed]:
         for number in range(count):
             directory = Path(place) / str(number)
             moments, found = [], []
-            for _ in range(2):
+            for _ in range(kills):
                 moment = generator.uniform(0, seconds * 0.8)
                 process = _start(directory)
                 time.sleep(moment)
@@ -101,8 +101,9 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["train"]:
         print(train(Path(arguments[1])))
         return 0
+    count, seed, *_ = [*map(int, arguments), *(20, 0)[len(arguments) :]]
     different = 0
-    for number, killed in enumerate(runs(int(arguments[0]) if arguments else 20), 1):
+    for number, killed in enumerate(runs(count, seed=seed), 1):
         moments = " and ".join(f"{m:.3f} s" for m in killed.moments)
         print(f"{number:>3}  killed after {moments}: {'same bits' if killed.same else 'DIFFERENT'}", flush=True)
         for found in killed.checkpoints:

@@ -11,8 +11,14 @@ import pytest
 
 from graphc.errors import DataError, GraphcError
 from graphc.train.callbacks import (
-    CSVLogger, EarlyStopping, JSONLogger, LambdaCallback, ReduceLROnPlateau, Run, TensorBoard,
-)  # fmt: skip
+    CSVLogger,
+    EarlyStopping,
+    JSONLogger,
+    LambdaCallback,
+    ReduceLROnPlateau,
+    Run,
+    TensorBoard,
+)
 from graphc.train.history import Epoch
 
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
@@ -187,7 +193,7 @@ def test_senseless_settings_are_refused():
         lambda: EarlyStopping(patience=-1),
         lambda: ReduceLROnPlateau(factor=1.0),
     ):
-        with pytest.raises(GraphcError, match="EarlyStopping|ReduceLROnPlateau"):
+        with pytest.raises(GraphcError, match=r"EarlyStopping|ReduceLROnPlateau"):
             make()
     with pytest.raises(GraphcError, match="the optimiser's is a schedule"):
         started(ReduceLROnPlateau(), lr=lambda step: 0.1)
@@ -242,7 +248,7 @@ def test_a_resumed_training_leaves_the_log_of_one_that_was_never_stopped(tmp_pat
     run = run_of()
     run.history, run.epoch = EPOCHS[:], 3
     log(CSVLogger(path), [epoch_of(3, 0.5)], run)
-    values = [float(row["val_loss"]) for row in csv.DictReader(path.open())]
+    values = [float(row["val_loss"]) for row in csv.DictReader(path.read_text().splitlines())]
     assert values == [1.25, 0.75, 0.5]
 
 

@@ -226,6 +226,24 @@ def test_epochs_add_up_to_the_whole(training: dict[str, Any]) -> None:
     assert got["accuracy"] == whole["accuracy"] == pytest.approx(got["plain"])
 
 
+def test_arrays_in_any_layout_are_those_before_each_update() -> None:
+    x = gc.input("x", (gc.BATCH, 30))
+    first, second = gc.Dense(50, "relu", name="first"), gc.Dense(20, name="second")
+    loss = gc.square(second(first(x))).mean()
+    held = {"first": first.parameters()[0], "second": second.parameters()[0]}
+    program = gc.compile_training(loss, optimizer=gc.SGD(0.1), metrics=held, threads=2, seed=0)
+    rows = {"x": np.random.default_rng(6).normal(size=(12, 30)).astype(np.float32)}
+    start = {name: p.value for name, p in held.items()}
+    epoch = program.epoch(rows, 4)
+    end = {name: p.value for name, p in held.items()}
+    step = program.step(**rows)
+    for name, p in held.items():
+        assert epoch[name].shape == (3, *p.shape)
+        np.testing.assert_array_equal(epoch[name][0], start[name])
+        assert np.abs(np.diff(epoch[name], axis=0)).max() > 0
+        np.testing.assert_array_equal(step[name], end[name])
+
+
 def test_totals_go_on_from_their_state(training: dict[str, Any]) -> None:
     program, data, metrics = training["program"], training["data"], training["metrics"]
     y, t = gc.input("y", (gc.BATCH, 2)), gc.input("t", (gc.BATCH, 2))

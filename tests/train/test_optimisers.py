@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -262,9 +263,10 @@ def test_the_shares_of_nadam_need_no_earlier_step() -> None:
     assert constant["gradient_share"] == pytest.approx(0.55 / (1 - 0.45**3), rel=1e-14)
 
 
-@pytest.mark.parametrize(
-    "make", [SGD, NAdam, RAdam, lambda: Adam(gc.schedules.cosine(0.1, 50)), lambda: SGD(math.sqrt)]
-)
+SCHEDULED = (lambda: Adam(gc.schedules.cosine(0.1, 50)), lambda: SGD(math.sqrt))
+
+
+@pytest.mark.parametrize("make", [SGD, NAdam, RAdam, *SCHEDULED])
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_numbers_of_many_steps_are_those_of_each(make: Any, accumulate: int) -> None:
     """Bit for bit: an epoch in one call and step by step are the same training."""
@@ -330,7 +332,7 @@ def test_senseless_settings_are_refused(make: Any, message: str) -> None:
         make()
 
 
-# ---------------------------------------------------------------------------------------------- an optimiser of one's own
+# -------------------------------------------------------------------------------------------- one of one's own
 
 
 @dataclass
@@ -340,7 +342,10 @@ class SignedMean(gc.Optimizer):
     beta: float = 0.9
     power: float = 0.5
     weight_decay: float = 0.0
-    slots = {"mean": 0.0, "count": 1.0}
+
+    @property
+    def slots(self) -> Any:
+        return {"mean": 0.0, "count": 1.0}
 
     def update(self, parameter: Any, gradient: Any, state: Any, scalars: Any) -> Any:
         mean = self.beta * state["mean"] + (1 - self.beta) * gradient
@@ -364,7 +369,7 @@ def test_an_optimiser_of_ones_own_is_a_formula() -> None:
 
 @dataclass
 class Forgetful(gc.Optimizer):
-    slots = {"mean": 0.0}
+    slots = MappingProxyType({"mean": 0.0})
 
     def update(self, parameter: Any, gradient: Any, state: Any, scalars: Any) -> Any:
         return parameter - gradient, {}

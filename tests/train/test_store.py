@@ -1,4 +1,4 @@
-"""Checkpoints in a directory: complete or not there, whatever kills the writer, and damage that is noticed and named."""
+"""Checkpoints in a directory: complete or not there, whatever kills the writer, damage that is noticed and named."""
 
 import errno
 import json
@@ -52,7 +52,7 @@ def test_a_directory_without_checkpoints_has_none(tmp_path):
     assert names(tmp_path) == [*pairs(1), "notes.txt"]
     with pytest.raises(DataError, match=r"notes\.txt is not a checkpoint"):
         read(tmp_path / "notes.txt")
-    with pytest.raises(DataError, match="000009.json cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"000009\.json cannot be read: No such file"):
         read(tmp_path / "checkpoint-000009.json")
 
 

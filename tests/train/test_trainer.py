@@ -225,6 +225,7 @@ def test_the_last_samples_are_split_off_for_validation(model, linear, share, cou
         ({"batch_size": 0}, GraphcError, "must be at least 1"),
         ({"steps_per_epoch": 0}, GraphcError, "must be at least 1"),
         ({"verbose": 3}, GraphcError, "verbose is 3"),
+        ({"callbacks": [print]}, GraphcError, "builtin_function_or_method is no callback"),
         ({"class_weight": {0: 1.0}}, GraphcError, "class_weight needs a loss of class numbers that Model makes"),
     ],
 )
@@ -294,7 +295,7 @@ class Recorder(Callback):
 
 def test_a_listener_hears_every_event(model):
     listener = Recorder()
-    fit(model, epochs=1, callbacks=[listener])
+    fit(model, epochs=1, callbacks=listener)
     names = "loss", "largest"
     batches = [("batch", 6, 6, names), ("batch", 1, 7, names)]
     assert listener.heard == [("start", 1, 7), *batches, ("epoch", 1, 7), ("stop", "")]
@@ -364,7 +365,7 @@ def test_an_error_in_a_callback_loses_nothing(model, linear):
         fit(model, callbacks=[listener, LambdaCallback(on_epoch=fail)])
     message = "ZeroDivisionError after 3 steps, in epoch 2; what was learnt is kept"
     assert listener.heard[-1] == ("stop", message)
-    assert caught.value.__notes__ == [f"{message}; model.history has what was done"]
+    assert caught.value.__notes__ == [f"{message}, and what was done is in model.history"]
     assert (len(model.history), model.history.steps, model.epochs) == (1, 3, 1)
     fit(model)
     assert seen(linear, 3) == X[shuffled(7, 0, 2)].tolist()
@@ -377,7 +378,7 @@ def test_whoever_was_started_is_stopped_even_if_another_fails_to_start(model, li
     listener = Recorder()
     with pytest.raises(OSError, match="no place"):
         fit(model, callbacks=[listener, LambdaCallback(on_start=fail), Recorder(listener.heard)])
-    assert [event[0] for event in listener.heard] == ["start", "stop"]
+    assert listener.heard == [("start", 2, 7), ("stop", "OSError before the first step")]
     assert linear.batches == []
 
 

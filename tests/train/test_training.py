@@ -139,6 +139,27 @@ def test_a_saved_model_answers_as_before(tmp_path, digits):
     np.testing.assert_array_equal(other.predict(test.images), model.predict(test.images))
 
 
+def test_early_stopping_puts_back_the_very_bits_of_the_best_epoch(digits):
+    training, test = digits
+    model, kept = gc.Model(perceptron()), {}
+
+    def keep(run, epoch):
+        kept[epoch.number] = run.model.state_dict()
+
+    stopping = gc.EarlyStopping("val_accuracy", patience=2, restore_best=True)
+    history = model.fit(
+        training.images[:200], training.labels[:200], epochs=60, batch_size=20, optimizer=gc.SGD(0.5), verbose=0,
+        validation_data=(test.images, test.labels), callbacks=[stopping, gc.LambdaCallback(on_epoch=keep)], threads=1,
+    )  # fmt: skip
+    best = int(np.argmax(history["val_accuracy"])) + 1
+    assert best == stopping.best_epoch == len(history) - 2 < 58
+    assert history.message.endswith(f"val_accuracy was best in epoch {best} ({stopping.best:.4f}), 2 epochs ago")
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, kept[best][name])
+    assert not np.array_equal(kept[best]["output.weight"], kept[len(history)]["output.weight"])
+    assert model.evaluate(test.images, test.labels)["accuracy"] == stopping.best
+
+
 class PressCtrlC(Callback):
     """Sends an interrupt to this process when so many samples have been seen; counts all."""
 

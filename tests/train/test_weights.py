@@ -62,7 +62,7 @@ def test_the_file_is_read_by_the_library_and_by_torch(tmp_path):
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
 def test_any_array_comes_back(tmp_path, array, suffix):
     write_arrays(tmp_path / f"a{suffix}", {"a/b.c": array})
-    (name, back), = read_arrays(tmp_path / f"a{suffix}").items()
+    ((name, back),) = read_arrays(tmp_path / f"a{suffix}").items()
     assert name == "a/b.c"
     assert (back.dtype, back.shape) == (np.asarray(array).dtype, np.shape(array))
     np.testing.assert_array_equal(back, array)
@@ -106,7 +106,7 @@ def test_a_part_is_taken_by_patterns_and_other_names(tmp_path):
     assert held["fc.bias"].value.tolist() == parameters(2)["fc.bias"].value.tolist()
     with pytest.raises(DataError, match="no name in the model fits 'head"):
         load(path, held, only="head*")
-    with pytest.raises(DataError, match="no name in .* begins with 'back'"):
+    with pytest.raises(DataError, match=r"no name in .* begins with 'back'"):
         load(path, held, rename={"back": "x"})
     with pytest.raises(DataError, match=r"gives two arrays of .* the name fc\.weight"):
         load(path, held, rename=lambda name: "fc.weight")

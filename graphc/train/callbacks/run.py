@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy.typing as npt
 
+from graphc.errors import GraphcError
 from graphc.train.history import Epoch
 from graphc.train.metrics.metric import Measured, Totals
 from graphc.train.sources import Source
@@ -135,8 +136,14 @@ class Callback:
         """Go on from a state; `start` comes after it."""
 
 
-def in_turn(callbacks: tuple[Callback, ...]) -> tuple[Callback, ...]:
-    """The order in which callbacks are heard: as they are given, but the `last` ones last."""
+def in_turn(first: Callback, others: Callback | Iterable[Callback]) -> tuple[Callback, ...]:
+    """The order in which callbacks are heard: as they are given, but the `last` ones last. Raises GraphcError."""
+    callbacks = [first, *([others] if isinstance(others, Callback) else others)]
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise GraphcError(
+                f"{type(callback).__name__} is no callback", hint="derive it from gc.Callback, or use gc.LambdaCallback"
+            )
     return tuple(sorted(callbacks, key=lambda callback: callback.last))
 
 

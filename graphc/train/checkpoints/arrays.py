@@ -69,7 +69,7 @@ def read_bytes(path: Path) -> bytes:
 def unpacked(path: Path, content: bytes) -> dict[str, Array]:
     """The arrays of the content of a .safetensors file. Raises DataError."""
     try:
-        tensors = dict(safetensors.deserialize(content))
+        tensors = dict(safetensors.deserialize(content))  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise DataError(f"{path} is not a file of arrays ({error})", hint=f"expected {' or '.join(FORMATS)}") from None
     return {name: _array(path, name, t["dtype"], t["shape"], t["data"]) for name, t in tensors.items()}

@@ -49,7 +49,7 @@ class Checkpoint(Callback):
     def __post_init__(self) -> None:
         if self.every not in ("epoch", None):
             raise GraphcError(f'Checkpoint: every is {self.every!r}, expected "epoch" or None', hint="seconds=600")
-        if self.every is self.seconds is self.steps is None:
+        if (self.every, self.seconds, self.steps) == (None, None, None):
             raise GraphcError("Checkpoint: it would never write", hint='every="epoch", or seconds=600, or steps=1000')
         for name in ("seconds", "steps", "keep"):
             value = getattr(self, name)

@@ -1,6 +1,6 @@
 """What a training is, as plain data that a checkpoint holds, so that another one can be told from it.
 
-    {"seed": 0, "batch_size": 64, "samples": 60000, "optimizer": {"kind": "Adam", "betas": [0.9, 0.999], ...}, ...}
+{"seed": 0, "batch_size": 64, "samples": 60000, "optimizer": {"kind": "Adam", "betas": [0.9, 0.999], ...}, ...}
 """
 
 from __future__ import annotations

@@ -30,6 +30,9 @@ from graphc.train.history import Epoch
 EPOCH = ("number", "training", "validation", "samples", "seconds", "steps", "lr")
 
 
+SAMPLES = ("samples", "samples of an epoch")
+
+
 def save_run(directory: Path, run: Any, *, keep: int = 2) -> Path:
     """Write a new checkpoint of a run into a directory; returns its .json file. Raises DataError, see `store.write`."""
     state = {
@@ -44,9 +47,7 @@ def save_run(directory: Path, run: Any, *, keep: int = 2) -> Path:
         "first": run.first,
         "totals": run.totals.state(),
         "history": [{name: getattr(epoch, name) for name in EPOCH} for epoch in run.history],
-        "callbacks": [
-            {"kind": type(c).__qualname__, "state": c.state(), "arrays": c.arrays()} for c in run.callbacks
-        ],
+        "callbacks": [{"kind": type(c).__qualname__, "state": c.state(), "arrays": c.arrays()} for c in run.callbacks],
     }
     run.origin = write(directory, state, run.program.state_dict(), keep=keep, origin=run.origin)
     return run.origin
@@ -101,14 +102,19 @@ def _steps(source: Any) -> list[Any]:
 def _check(saved: Saved, run: Any) -> None:
     """Raises DataError for the checkpoint of another training."""
     state = saved.state
-    found = list(differences(state["conditions"], conditions(run)))
+    before, now = state["conditions"], conditions(run)
+    # how many samples a stream has is known after the first epoch
+    unknown = [name for name in SAMPLES if None in (before.get(name), now[name])]
+    before, now = ({name: c[name] for name in c if name not in unknown} for c in (before, now))
+    found = list(differences(before, now))
     if not found and state["graphc"] == graphc.__version__:
         layer = first_different_layer(state["layers"], layers(run.program.graph))
         found = [layer] if layer else []
     if found:
+        weights = str(saved.path.with_suffix(".safetensors"))
         raise DataError(
             f"{saved.path} belongs to another training: {'; '.join(found)}",
-            hint=f"to begin a new training with its weights: model.load({str(saved.path.with_suffix('.safetensors'))!r})",
+            hint=f"to begin a new training with its weights: model.load({weights!r})",
         )
 
 

@@ -98,11 +98,12 @@ def read(where: Path) -> Saved | None:
         path = where.with_suffix(".json")
         others = [p for p in checkpoints(where.parent) if p != path]
     else:
-        *others, path = checkpoints(where) or [None]
-        if path is None:
+        others = checkpoints(where)
+        if not others:
             if where.exists() and not where.is_dir():
                 raise DataError(f"{where} is not a checkpoint, nor a directory of checkpoints")
             return None
+        path = others.pop()
     try:
         return read_one(path)
     except DataError as error:

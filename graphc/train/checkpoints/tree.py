@@ -1,9 +1,9 @@
 """Numbers, texts, lists, dictionaries and arrays as strict JSON and arrays apart; what comes back is bit for bit equal.
 
-    0.1         0.1, the shortest text that is read back as the same number
-    inf, nan    {"float": "inf"}: JSON has no word for them
-    an array    {"array": "callbacks/0/best/conv1.weight"}, its name among the arrays apart
-    (1, 2)      [1, 2]: tuples become lists
+0.1         0.1, the shortest text that is read back as the same number
+inf, nan    {"float": "inf"}: JSON has no word for them
+an array    {"array": "callbacks/0/best/conv1.weight"}, its name among the arrays apart
+(1, 2)      [1, 2]: tuples become lists
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from graphc.errors import DataError
 from graphc.train.data.blocks import Array, Indices
 from graphc.train.data.checks import finite, same_lengths
 
-ROWS = 256
+ROWS = 64
 """How many rows are read before their pages are given back: each may bring its neighbours, 64 kB at a time."""
 
 

@@ -37,9 +37,9 @@ class Outcome:
         """For each class how often it was right, how often predicted (NaN at the end), and how often true."""
         hits = counting.agreement(self.labels, self.predicted)
         return {
-            "right": counting.counts(hits, extent=self.classes),
-            "predicted": counting.counts(self.predicted, extent=self.classes + 1),
-            "true": counting.counts(self.labels, extent=self.classes),
+            "right": counting.counts(hits, classes=self.classes),
+            "predicted": counting.counts(self.predicted, classes=self.classes + 1),
+            "true": counting.counts(self.labels, classes=self.classes),
         }
 
     @property

@@ -173,9 +173,10 @@ def _halved(t: Numbers, rate: float) -> Numbers:
     """Σ_{s=1..t} log(1 - ½·q^s), q = e^rate <= 1: as -Σ_m 2^-m/m · (q^m + q^2m + ... + q^tm), the same for any t."""
     if not rate:
         return math.log(0.5) * t
-    m = np.arange(1, 60, dtype=np.float64)[:, None]
+    m = np.arange(1, 50, dtype=np.float64)[:, None]
     terms = 0.5**m / m * np.exp(m * rate) * np.expm1(m * rate * t) / np.expm1(m * rate)
-    return -terms.sum(axis=0)
+    total: Numbers = np.add.accumulate(terms[::-1])[-1]  # one after the other, for one t as for many
+    return -total
 
 
 @dataclass

@@ -127,8 +127,11 @@ class Optimizer(ABC):
         if isinstance(step, np.ndarray):
             t = step.astype(np.float64)
             return {"lr": self.rate(step), "t": t, **self.factors(t)}
-        factors = self.factors(np.array([step], np.float64))  # the same bits for one as for many
-        return {"lr": self.rate(step), "t": float(step), **{n: float(f[0]) for n, f in factors.items()}}
+        given = {"lr": self.rate(step), "t": float(step)}
+        if type(self).factors is not Optimizer.factors:
+            several = self.factors(np.array([step], np.float64))  # the same bits for one as for many
+            given |= {name: float(value[0]) for name, value in several.items()}
+        return given
 
     # -------------------------------------------------------------------------------------- what a program asks
 
@@ -164,6 +167,20 @@ class Optimizer(ABC):
         for k, member in enumerate(self.members, 1):
             given |= {f"{name}.{k}": value for name, value in member.fed(update).items()}
         return given
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """In words what is done with gradients and weights besides the update itself."""
+        known = {
+            f"every {self.accumulate} steps make one update, with the mean of their gradients": self.accumulate > 1,
+            f"every element of a gradient is limited to ±{self.clip_value}": self.clip_value is not None,
+            f"the norm of all gradients together is limited to {self.clip_norm}: all are stored before the first "
+            "parameter changes": self.clip_norm is not None,
+            f"a running average of the weights is kept, which forgets {1 - (self.ema or 0):.3g} at each update": (
+                self.ema is not None
+            ),
+        }
+        return (*[text for text, holds in known.items() if holds], *map(repr, self.groups))
 
     def member_for(self, name: str) -> tuple[Optimizer, str]:
         """The optimiser of the group to which a parameter belongs, and what the names of its numbers end with."""

@@ -53,8 +53,10 @@ class Evaluation:
 
 
 class Product:
-    """Jᵀ·H·J·v and vᵀ·Jᵀ·H·J·v by one native program: J of the outputs by W, H the Hessian of the loss by the outputs (I
-    for residuals). Inputs are those of the outputs and the loss, and a part of v for each parameter."""
+    """Jᵀ·H·J·v and vᵀ·Jᵀ·H·J·v by one native program: J of the outputs by W, H the Hessian of the loss by the outputs.
+
+    For residuals H is I. Inputs are those of the outputs and the loss, and a part of v for each parameter.
+    """
 
     def __init__(self, objective: Objective, space: Space, threads: int | None) -> None:
         assert objective.outputs is not None

@@ -21,6 +21,8 @@ from graphc.train.second_order.minimiser import (
 )
 from graphc.train.second_order.vectors import State, Vector, dot, largest
 
+EPS = float(np.finfo(np.float64).eps)
+
 MOVES, TURNS = "changes of parameters", "changes of gradients"
 """What is remembered: a row for each iteration, the newest last, rows of zeros where there was none."""
 
@@ -75,7 +77,7 @@ class LBFGS(Minimiser):
         if found is None:
             return Iteration(point, state, "no step along the gradient lowers the loss any more")
         step, change = found.x - point.x, found.gradient - point.gradient
-        if dot(step, change) > np.finfo(np.float64).eps * dot(change, change):
+        if dot(step, change) > EPS * dot(change, change):
             state = {MOVES: _newest(state[MOVES], step), TURNS: _newest(state[TURNS], change)}
         return Iteration(found, state, self._reason(point, found))
 

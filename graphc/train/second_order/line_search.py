@@ -57,8 +57,7 @@ class Wolfe:
                 return trial
             if trial.slope >= 0:
                 return self._zoom(phi, start, trial, low, self.trials - count - 1, decreases)
-            step = trial.length - low.length
-            length = _between(_cubic(low, trial), trial.length + 0.01 * step, 10 * trial.length)
+            length = _between(_cubic(low, trial), 1.25 * trial.length, 10 * trial.length)
             low = trial
         return low if low.length else None
 

@@ -169,11 +169,10 @@ class MinimisingProgram(_Program):
         self, given: Mapping[str, Array], batches: Sequence[npt.NDArray[np.int64] | None], count: int
     ) -> Iterator[Segment]:
         inputs = self._signature.inputs
+        constant = [name for name, value in inputs.items() if not _has_samples(name, value)]
         for rows in batches:
-            batch = {
-                name: converted(value, given[name] if rows is None or not _has_samples(name, value) else given[name][rows])
-                for name, value in inputs.items()
-            }
+            taken = {name: array if rows is None or name in constant else array[rows] for name, array in given.items()}
+            batch = {name: converted(value, taken[name]) for name, value in inputs.items()}
             size = count if rows is None else len(rows)
             self._minimise(batch, size)
             values = {name: np.asarray(value, np.float64)[None] for name, value in self._results.items()}
@@ -219,8 +218,7 @@ class _OnBatch:
     def __call__(self, x: Vector) -> Point:
         program = self._program
         program._evaluations += 1
-        x = self._at = program._space.rounded(x)
-        program._space.write(x)
+        x = self._at = program._space.write(x)
         return program._evaluation(x, self._arrays)
 
     def product(self, x: Vector, v: Vector) -> tuple[Vector, float]:

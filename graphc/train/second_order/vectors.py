@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -31,38 +31,31 @@ class Space:
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         self.parameters = tuple(parameters)
-        ends = accumulate((p.value.size for p in self.parameters), initial=0)
-        self._slices = [slice(*ends) for ends in pairwise(ends)]
-
-    @property
-    def size(self) -> int:
+        sizes = [p.value.size for p in self.parameters]
+        self.size = sum(sizes)
         """The number of elements."""
-        return self._slices[-1].stop
-
-    @property
-    def eps(self) -> float:
+        places = [slice(*ends) for ends in pairwise(accumulate(sizes, initial=0))]
+        kinds = [np.dtype(p.dtype.numpy) for p in self.parameters]
+        self._parts = [(place, p.value.shape, kind) for place, p, kind in zip(places, parameters, kinds, strict=True)]
+        self.eps = max(float(np.finfo(kind).eps) for kind in kinds)
         """The relative spacing of the numbers in the coarsest parameter."""
-        return max(float(np.finfo(p.dtype.numpy).eps) for p in self.parameters)
 
-    def join(self, arrays: Sequence[npt.NDArray[Any]]) -> Vector:
+    def join(self, arrays: Iterable[npt.NDArray[Any]]) -> Vector:
         """One array for each parameter as a vector."""
-        return np.concatenate([np.ravel(a) for a in arrays], dtype=np.float64)
+        return np.concatenate([a.reshape(-1) for a in arrays], dtype=np.float64)
 
     def split(self, vector: Vector) -> list[npt.NDArray[Any]]:
         """The parts of a vector, each with the shape and dtype of its parameter."""
-        places = zip(self.parameters, self._slices, strict=True)
         with np.errstate(over="ignore"):  # a step that is far too long
-            return [vector[part].reshape(p.value.shape).astype(p.dtype.numpy) for p, part in places]
+            return [vector[place].reshape(shape).astype(kind) for place, shape, kind in self._parts]
 
     def read(self) -> Vector:
         """The values of the parameters."""
-        return self.join([p.value for p in self.parameters])
+        return self.join(p.value for p in self.parameters)
 
-    def rounded(self, vector: Vector) -> Vector:
-        """The nearest values that the parameters can have."""
-        return self.join(self.split(vector))
-
-    def write(self, vector: Vector) -> None:
-        """Give the parameters these values."""
-        for parameter, part in zip(self.parameters, self.split(vector), strict=True):
+    def write(self, vector: Vector) -> Vector:
+        """Give the parameters the nearest values that they can have; returns these."""
+        parts = self.split(vector)
+        for parameter, part in zip(self.parameters, parts, strict=True):
             parameter.value = part
+        return self.join(parts)

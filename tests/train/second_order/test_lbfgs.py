@@ -71,8 +71,8 @@ def test_float32_ends_where_rounding_hides_the_progress_and_fit_takes_the_whole_
     x, y = gc.input("x", (gc.BATCH, 5)), gc.input("y", (gc.BATCH,), "int64")
     scores = gc.Dense(2, name="scores")(x)
     model = gc.Model(scores, loss=gc.cross_entropy(scores, y), x="x", y="y")
-    options = {"optimizer": gc.LBFGS(iterations=5, tolerance_grad=0.0), "epochs": 12, "batch_size": 200, "verbose": 0}
-    history = model.fit(X.astype("f4"), Y, **options)
+    optimizer = gc.LBFGS(iterations=5, tolerance_grad=0.0)
+    history = model.fit(X.astype("f4"), Y, optimizer=optimizer, epochs=12, batch_size=200, threads=1, verbose=0)
     program = model.program
     assert program.converged
     assert len(history["loss"]) == program.steps == 12
@@ -88,7 +88,7 @@ def test_running_averages_follow_each_step_once_and_random_numbers_move_on():
     x = gc.input("x", (gc.BATCH, 3), "float64")
     norm = gc.BatchNorm1d(name="norm")
     loss = (gc.Dropout(0.5)(norm(x)) ** 2).mean() + (gc.Dense(1)(x) ** 2).mean()
-    data = RANDOM.normal(size=(40, 3)) + [1, 2, 3]
+    data = RANDOM.normal([1, 2, 3], size=(40, 3))
     program = gc.compile_training(loss, optimizer=gc.LBFGS(iterations=2), threads=1)
     for step in (1, 2):
         program.step(x=data)
@@ -103,7 +103,7 @@ def test_errors_say_what_to_do():
         gc.compile_training(w * 2, optimizer=gc.LBFGS())
     with pytest.raises(GraphError, match="no trainable parameter"):
         gc.compile_training(gc.input("x", (3,)).sum(), optimizer=gc.LBFGS())
-    with pytest.raises(GraphError, match='program.text\\("fuse"\\)'):
+    with pytest.raises(GraphError, match=r'program.text\("fuse"\)'):
         gc.compile_training(loss, optimizer=gc.LBFGS(), stop_after="fuse")
     for wrong in ({"history": 0}, {"iterations": 1.5}, {"tolerance_grad": -1}, {"c1": 0.95}, {"max_eval": 0}):
         with pytest.raises(GraphcError, match=next(iter(wrong))):
