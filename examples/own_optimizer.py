@@ -1,6 +1,7 @@
 """An optimiser of one's own: a formula over tensors, which is compiled into the training step."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import graphc as gc
 from graphc.train.data import load_digits
@@ -13,7 +14,7 @@ class SoftSign(gc.Optimizer):
     beta: float = 0.9
     eps: float = 1e-3
     weight_decay: float = 0.0
-    slots = {"mean": 0.0}
+    slots: ClassVar = {"mean": 0.0}  # the state of each parameter, and what it is at first
 
     def update(self, parameter, gradient, state, scalars):
         mean = self.beta * state["mean"] + (1 - self.beta) * gradient

@@ -227,6 +227,7 @@ def compile_training(
     loss: Tensor,
     *,
     optimizer: Optimizer | Minimiser | None = None,
+    outputs: Any = None,
     trainable: Patterns = None,
     metrics: Mapping[str, Measured] | None = None,
     threads: int | None = None,
@@ -241,12 +242,13 @@ def compile_training(
     `loss` is a scalar; `metrics` are what else to report: tensors without a batch axis, means over the batch where they
     are to be averaged, or a `Metric` each. Parameters are updated in place and shared with every other program that
     uses them. With `stop_after` the result is that stage's IR instead of a program.
+    `outputs` are what the loss is a function of: only Gauss-Newton and Levenberg-Marquardt want to know.
     `trainable` are patterns of dotted names ("head.*"): no other parameter is trained, nor has it any backward code.
     A step whose loss is not finite changes nothing; with `guard="gradients"` nor does one with such a gradient.
     Raises GraphError for a loss that is not a scalar, DerivativeError where there is no derivative.
     """
     if isinstance(optimizer, Minimiser):
-        options = {"metrics": metrics, "trainable": trainable, "threads": threads, "seed": seed}
+        options = {"outputs": outputs, "metrics": metrics, "trainable": trainable, "threads": threads, "seed": seed}
         return optimizer.compile(loss, **options, stop_after=stop_after)
     start = perf_counter()
     measured: dict[str, Measured] = {"loss": loss, **(metrics or {})}

@@ -40,6 +40,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "torch": (),
     "rich": ("cli.py", "train/", "study/"),
     "click": ("cli.py",),
+    "sklearn": ("train/estimators.py",),
 }
 
 

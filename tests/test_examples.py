@@ -35,6 +35,7 @@ def percentages(start: str, out: str) -> list[float]:
 def test_every_example_is_run_here() -> None:
     assert {p.stem for p in EXAMPLES.glob("*.py")} == {
         "train_digits", "own_operator", "two_outputs", "network", "sequence", "vision_transformer", "gradient_penalty",
+        "own_optimizer",
         "fine_tuning", "several_losses", "fashion_mnist",
     }  # fmt: skip
 
@@ -96,6 +97,12 @@ def test_an_own_operator_finds_its_parameter() -> None:
     out = run("examples/own_operator.py")
     assert "sigmoid" in out
     assert float(re.findall(r"beta ([\d.]+)", out)[-1]) == pytest.approx(1.7, abs=0.05)
+
+
+def test_an_own_optimizer_trains() -> None:
+    out = run("examples/own_optimizer.py")
+    assert "output.bias/mean" in out
+    assert percentages("accuracy on 599 images that were held out", out)[0] >= 91
 
 
 def test_two_outputs_learn_both() -> None:

@@ -25,6 +25,17 @@ CLAIMS: dict[str, dict[str, tuple[float, float]]] = {
         r"frequencies alone: perplexity ([\d.]+)": (15, 30),
         r"held-out text: perplexity ([\d.]+)": (2, 10),
     },
+    "curve_fitting": {
+        r"(\d+) iterations: the loss can fall": (1, 60),
+        r"sum of squares ([\d.]+)": (5642.7082396, 5642.7082398),
+        r"from the certified parameters ([\d.e-]+)": (0, 1e-6),
+        r"largest / smallest eigenvalue: ([\d.e+]+)": (1e9, 1e11),
+    },
+    "logistic_regression": {
+        r"accuracy on the test images: ([\d.]+)%": (98, 100),
+        r"gradient descent ([\d.]+), L-BFGS": (0.05, 0.3),
+        r"gradient descent .*, L-BFGS ([\d.]+)": (0.0166, 0.0168),
+    },
 }
 """What a notebook prints, as patterns of numbers, and between which bounds these are."""
 

@@ -60,11 +60,12 @@ class Curvature:
         def listed(values: Sequence[float]) -> str:
             return ", ".join(f"{v:.{max(places, 2)}g}" for v in values)
 
+        close = f"each within {self.residual:.1g} of a true one" if self.residual else "exact but for rounding"
         rows = [
             f"loss {self.loss:.6g}, norm of its gradient {self.slope:.3g}, {self.size:,} elements",
             f"largest eigenvalues   {listed(self.largest)}",
             f"smallest eigenvalues  {listed(self.smallest)}",
-            f"                      each within {self.residual:.1g} of a true one, {self.products} products",
+            f"                      {close}, {self.products} products",
             f"trace                 {self.trace:.4g} ± {self.trace_error:.1g}, mean {self.trace / self.size:.3g}",
         ]
         if self.largest[0] > 0:

@@ -5,8 +5,7 @@
       784 terms, the largest at d = 12: images[3, 12] = 1e+20, fc1.weight[7, 12] = 3e+25
 
 From the loss it goes back element by element: in the first term that is not finite, to a factor that is not finite, to
-the formula that has made it, until all that goes in is finite. So what is infinite on purpose, such as masked scores,
-is not blamed.
+the formula that has made it, until all that goes in is finite. So what the loss does not need is not blamed.
 """
 
 from __future__ import annotations
@@ -176,29 +175,13 @@ def origin(graph: Graph, values: Mapping[Value, Array], result: Value, batch: in
 
 
 def _cause(element: Element, producers: Mapping[Value, Node]) -> Element | None:
-    """A computed element that is not finite and that this one is computed from; a NaN comes of a NaN if there is one.
-
-    None for a NaN that is made of infinities written in a formula.
-    """
-    bad = [
-        (value, index) for value, _, index, number in element.reads(element.worst)
+    """A computed element that is not finite and that this one is computed from: a NaN if there is one."""
+    found = [
+        Element(producers[value], index, element.values, element.batch)
+        for value, _, index, number in element.reads(element.worst)
         if not isfinite(number) and value in producers
-    ]  # fmt: skip
-    found = [Element(producers[value], index, element.values, element.batch) for value, index in bad]
-    if isnan(element.value):
-        found = [e for e in found if isnan(e.value)] or [e for e in found if not _on_purpose(e, producers)]
-    return found[0] if found else None
-
-
-def _on_purpose(element: Element, producers: Mapping[Value, Node]) -> bool:
-    """Whether an infinity goes back to one that is written in a formula."""
-    while True:
-        if any(not e.is_finite for e in element.formula.body.atoms() if e.is_number):
-            return True
-        before = _cause(element, producers)
-        if before is None:
-            return False
-        element = before
+    ]
+    return next((e for e in found if isnan(e.value)), found[0] if found else None)
 
 
 def _taken(e: Expr, holds: Callable[[Cond], bool]) -> Expr:

@@ -21,14 +21,14 @@ import numpy.typing as npt
 from graphc.autodiff.backward import dependents, gradients
 from graphc.dsl.tensor import Tensor
 from graphc.dsl.trace import Traced, trace
-from graphc.errors import GraphError
+from graphc.errors import GraphError, NonFiniteError
 from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Value
 from graphc.graph.passes.stabilise_composites import stabilise_composites
 from graphc.ops import reductions
 from graphc.ops.counting import root_mean_square, share_up_to
 from graphc.ops.operator import Operator
-from graphc.programs import InferenceProgram, TrainingProgram
+from graphc.programs import InferenceProgram
 from graphc.study.gradients import compile_derivative
 from graphc.study.layer_report import LayerReport, ParameterReport, StatisticsReport
 from graphc.study.layers import Watched, layers_of
@@ -90,7 +90,9 @@ class LayerStatisticsProgram:
 
 
 def _loss_of(model: Any) -> Tensor:
-    loss = model.metrics["loss"] if isinstance(model, TrainingProgram) else getattr(model, "loss", model)
+    loss = model if isinstance(model, Tensor) else getattr(model, "loss", None)
+    if loss is None:
+        loss = getattr(model, "metrics", {}).get("loss")
     if not isinstance(loss, Tensor):
         raise GraphError(f"layer_statistics needs a loss, a Model or a training program, got {type(model).__name__}")
     return loss
@@ -107,13 +109,15 @@ def _samples(program: InferenceProgram, arrays: Mapping[str, npt.ArrayLike]) -> 
 
 def _updates(model: Any, arrays: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
     """By how much a step on these samples would change each parameter; the state is as before afterwards."""
-    program = model if isinstance(model, TrainingProgram) else getattr(model, "_training", None)
-    if not isinstance(program, TrainingProgram):
+    program = getattr(model, "_training", model)
+    if not (hasattr(program, "step") and hasattr(program, "load_state_dict")):
         return {}
     state = program.state_dict()
     try:
         program.step(**arrays, **getattr(model, "constants", {}))
         return {name: p.value - state[name] for name, p in program.parameters.items() if p.trainable}
+    except NonFiniteError:
+        return {}
     finally:
         program.load_state_dict(state)
 

@@ -30,9 +30,9 @@ from graphc.dsl.nn import Dense, Sequential
 from graphc.dsl.tensor import Tensor, input
 from graphc.errors import GraphcError, ShapeError
 from graphc.train import optimisers
-from graphc.train.callbacks import EarlyStopping
+from graphc.train.callbacks import Callback, EarlyStopping
+from graphc.train.history import History
 from graphc.train.optimisers import Optimizer
-from graphc.train.sources import shuffled
 from graphc.train.trainer import Model
 from graphc.types import BATCH
 
@@ -63,8 +63,8 @@ class _Network(BaseEstimator, ABC):  # type: ignore[misc]
     """A number, or a schedule such as gc.schedules.cosine(1e-3)."""
     weight_decay: float | None = None
     """None: what the optimiser has by default."""
-    batch_size: int | str = "auto"
-    """"auto" is 200, or all samples if there are fewer."""
+    batch_size: Any = "auto"
+    """A number; "auto" is 200, or all samples if there are fewer."""
     max_iter: int = 200
     """Passes over the samples."""
     tol: float | None = 1e-4
@@ -88,19 +88,15 @@ class _Network(BaseEstimator, ABC):  # type: ignore[misc]
         kept: dict[str, Array] | None = getattr(self, "weights_", None) if self.warm_start else None
         data = self._data(X, y, sample_weight, kept is None)
         self._begin(data, kept)
-        held_out, monitor, listeners = None, "loss", []
+        held_out, monitor, listeners = None, "loss", list[Callback]()
         if self.early_stopping:
             data, held_out = self._parts(data)
             monitor = "val_loss"
         if self.early_stopping or self.tol is not None:
             patience = self.max_iter if self.tol is None else self.n_iter_no_change
             listeners = [EarlyStopping(monitor, patience, self.tol or 0.0, restore_best=self.early_stopping)]
-        history = self._model.fit(
-            data, epochs=self.max_iter, batch_size=self._batch(data), optimizer=self._optimizer, callbacks=listeners,
-            validation_data=held_out, shuffle=self.shuffle, seed=self._seed, threads=self.threads, verbose=self.verbose,
-        )  # fmt: skip
-        self.loss_curve_ = history[monitor]
-        self.n_iter_, self.weights_ = len(self.loss_curve_), self._model.state_dict()
+        self.loss_curve_ = self._train(data, self.max_iter, held_out, listeners)[monitor]
+        self.n_iter_ = len(self.loss_curve_)
         if self.tol is not None and self.n_iter_ == self.max_iter:
             warnings.warn(
                 f"the loss still falls after max_iter={self.max_iter}: raise it, or mean so many with tol=None",
@@ -114,13 +110,20 @@ class _Network(BaseEstimator, ABC):  # type: ignore[misc]
         data = self._data(X, y, sample_weight, first, classes)
         if first:
             self._begin(data, None)
-            self.n_iter_, self.loss_curve_ = 0, []
-        program = self._model.compile(self._optimizer, threads=self.threads, seed=self._seed)
-        order = shuffled(len(data["X"]), self._seed, self.n_iter_) if self.shuffle else None
-        losses = program.epoch(data, self._batch(data), order=order)["loss"]
-        self.loss_curve_ = [*self.loss_curve_, float(losses.mean())]
-        self.n_iter_, self.weights_ = self.n_iter_ + 1, self._model.state_dict()
+            self.loss_curve_ = []
+        self.loss_curve_ = [*self.loss_curve_, *self._train(data, 1)["loss"]]
+        self.n_iter_ = len(self.loss_curve_)
         return self
+
+    def _train(
+        self, data: dict[str, Array], epochs: int, held_out: Any = None, listeners: Sequence[Callback] = ()
+    ) -> History:
+        history = self._model.fit(
+            data, epochs=epochs, batch_size=self._batch(data), optimizer=self._optimizer, callbacks=listeners,
+            validation_data=held_out, shuffle=self.shuffle, seed=self._seed, threads=self.threads, verbose=self.verbose,
+        )  # fmt: skip
+        self.weights_ = self._model.state_dict()
+        return history
 
     def _data(self, X: Any, y: Any, sample_weight: Any, first: bool, classes: Any = None) -> dict[str, Array]:
         """Features, targets and weights as arrays that the program takes."""
@@ -168,7 +171,7 @@ class _Network(BaseEstimator, ABC):  # type: ignore[misc]
         return made
 
     def _batch(self, data: dict[str, Array]) -> int:
-        return min(200, len(data["X"])) if isinstance(self.batch_size, str) else self.batch_size
+        return min(200, len(data["X"])) if self.batch_size == "auto" else self.batch_size
 
     def _parts(self, data: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         """The samples to learn from and those that are held out, with weights whose mean is 1 in both."""
@@ -195,6 +198,7 @@ class _Network(BaseEstimator, ABC):  # type: ignore[misc]
         if hasattr(self, "weights_"):
             self._build()
             self._model.load_state_dict(self.weights_)
+            self._model.epochs = self.n_iter_
 
     # ------------------------------------------------------------------------------- what subclasses decide
 

@@ -14,7 +14,7 @@ from graphc.graph.ir import Graph
 from graphc.ops.formula import where
 from graphc.ops.notation import Max, Operand, axes, less, pointwise_names
 from graphc.ops.operator import op
-from graphc.ops.scalars import maximum
+from graphc.ops.scalars import absolute
 
 Guard: TypeAlias = Literal["loss", "gradients"]
 
@@ -23,7 +23,7 @@ Guard: TypeAlias = Literal["loss", "gradients"]
 def largest_size(G: Operand) -> Any:
     """max |G|; NaN if there is one"""
     index = axes(" ".join(pointwise_names(G.rank)))
-    return Max(maximum(G[index], -G[index]), over=index) if index else maximum(G[()], -G[()])
+    return Max(absolute(G[index]), over=index) if index else absolute(G[()])
 
 
 @op

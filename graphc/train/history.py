@@ -223,8 +223,8 @@ def _summary(history: History) -> list[str]:
     recent = max(1, count // 5)
     fell = float(loss[-1 - recent] - loss[-1])
     falling = fell > FALLING * brought
-    words = f"loss fell by {fell:.4f} over the last {_counted(recent, 'epoch')}: "
-    lines.append(words + "it is still falling" if falling else f"{words}it has settled")
+    words = f"loss {'fell' if fell >= 0 else 'rose'} by {abs(fell):.4f} over the last {_counted(recent, 'epoch')}: "
+    lines.append(words + ("it is still falling" if falling else "it has settled"))
     return [*lines, *_verdict(history, loss, brought, falling, validated)]
 
 

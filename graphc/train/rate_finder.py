@@ -74,6 +74,8 @@ def find_learning_rate(
         raise GraphcError(f"expected 0 < start < end, steps > 1 and smoothing in 0..1, got {start}, {end}, {steps}")
     source = model.source(x, y)
     program = model.compile(optimizer, threads=threads, seed=seed)
+    if not hasattr(program.optimizer, "lr"):
+        raise GraphcError(f"{type(program.optimizer).__name__} has no learning rate to look for")
     rates = start * (end / start) ** (np.arange(steps) / (steps - 1))
     search = _Search(steps, getattr(program.optimizer, "accumulate", 1), smoothing)
     with _as_before(model, program):

@@ -16,12 +16,13 @@ from graphc.runtime.threads import default_threads
 from graphc.train.callbacks.run import Callback, Run, in_turn
 from graphc.train.feeding import Since, batches, by_name, limited, shaped, split
 from graphc.train.fitting import Training, rate_over
+from graphc.train.guard import Guard
 from graphc.train.history import History
 from graphc.train.metrics.metric import Measured, Totals, statistics_of
 from graphc.train.objective import flat, inputs_of, objective, of_classifier, weights_of_classes
 from graphc.train.optimisers import Adam, Optimizer
 from graphc.train.progress import progress_on
-from graphc.train.sources import Arrays, Source, source_of
+from graphc.train.sources import Arrays, Readable, Source, source_of
 from graphc.train.userfile import is_classifier
 
 Array = npt.NDArray[Any]
@@ -89,11 +90,13 @@ class Model:
 
     # ------------------------------------------------------------------------------------------- programs
 
-    def compile(self, optimizer: Optimizer | None = None, *, threads: int | None = None, seed: int = 0) -> Any:
+    def compile(
+        self, optimizer: Optimizer | None = None, *, threads: int | None = None, seed: int = 0, guard: Guard = "loss"
+    ) -> Any:
         """The training program: forward, backward and update as one native call.
 
-        The same program as long as optimiser and trainable parameters stay the same; otherwise the optimiser's state
-        is new. Without an optimiser, that of before is used, or Adam. Parameters without a value are drawn from `seed`.
+        The same program as long as optimiser, guard and trainable parameters stay the same; otherwise the optimiser's
+        state is new. Without an optimiser, that of before is used, or Adam. Parameters without a value are drawn from `seed`.
         """
         from graphc.pipeline import compile_training
 
@@ -101,11 +104,12 @@ class Model:
             optimizer = self._training.optimizer if self._training is not None else Adam()
         known = self._training
         same = known is not None and known.optimizer is optimizer
-        if not same or self._compiled_for != (tuple(self.constants), _trainable(known)):
+        if not same or self._compiled_for != (guard, tuple(self.constants), _trainable(known)):
             self._training = compile_training(
-                self._trained, optimizer=optimizer, metrics=self.metrics, threads=threads, seed=seed
-            )
-            self._compiled_for = tuple(self.constants), _trainable(self._training)
+                self._trained, optimizer=optimizer, outputs=self.outputs, metrics=self.metrics, threads=threads,
+                seed=seed, guard=guard,
+            )  # fmt: skip
+            self._compiled_for = guard, tuple(self.constants), _trainable(self._training)
         self._training.threads = threads or default_threads()
         return self._training
 
@@ -139,7 +143,7 @@ class Model:
         optimizer: Optimizer | None = None, validation_data: Any = None, validation_split: float = 0.0,
         class_weight: Any = None, callbacks: Callback | Iterable[Callback] = (), shuffle: bool = True, seed: int = 0,
         threads: int | None = None, verbose: int = 1, resume: str | Path | None = None,
-        steps_per_epoch: int | None = None, drop_last: bool = False,
+        steps_per_epoch: int | None = None, drop_last: bool = False, guard: Guard = "loss",
     ) -> History:  # fmt: skip
         """Train on samples `x` with targets `y`, shuffled anew for each epoch, as seed and number of the epoch decide.
 
@@ -153,7 +157,8 @@ class Model:
         need another program.
         `verbose`: 0 silent, 1 a live line on a terminal, 2 a line for each epoch. `resume` is a checkpoint, or their
         directory, to go on from. Ctrl-C ends training between two steps, within a tenth of a second; whatever ends it,
-        what was learnt is kept.
+        what was learnt is kept. With `guard="gradients"` a gradient that is not finite ends it before the update that
+        it would spoil, and the error says which formula has made it; that takes some speed.
         Raises DataError for data that do not go together, InputError and NonFiniteError as the program, GraphcError.
         """
         if batch_size < 1 or epochs < 1 or (steps_per_epoch is not None and steps_per_epoch < 1):
@@ -162,7 +167,7 @@ class Model:
         source, held_out = self._sources(x, y, validation_data, validation_split)
         self._weigh(class_weight, source)
         listeners = in_turn(progress_on(verbose=verbose), callbacks)
-        program = self.compile(optimizer, threads=threads, seed=seed)
+        program = self.compile(optimizer, threads=threads, seed=seed, guard=guard)
         score = self._scorer(held_out, threads)
         if isinstance(source, Arrays):
             program.check({**source.arrays, **self.constants})
@@ -202,13 +207,20 @@ class Model:
         return self._score(self.source(x, y), batch_size, threads)
 
     def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH_SIZE, threads: int | None = None) -> Any:
-        """The outputs for samples `x`, with the parameters as they are now. Raises DataError, InputError."""
+        """The outputs for samples `x`, with the parameters as they are now; targets that come with them do not matter.
+
+        Raises DataError, InputError.
+        """
         if isinstance(x, list) or (hasattr(x, "__len__") and not len(x)):
             x = np.asarray(x)
             if not len(x):
                 raise DataError("there are no samples to predict")
         program = self._compiled("predict", self.outputs, threads)
-        parts = [program(**batch) for batch in batches(source_of(*self._given(x, None), self.x), batch_size)]
+        names = self.names if isinstance(x, Readable | Source) else self.x
+        parts = [
+            program(**{name: batch[name] for name in self.x if name in batch})
+            for batch in batches(source_of(*self._given(x, None), names), batch_size)
+        ]
         match parts[0]:
             case Mapping():
                 return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

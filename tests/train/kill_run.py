@@ -48,11 +48,10 @@ def train(directory: Path) -> str:
 
 @dataclass(frozen=True)
 class Killed:
-    """One run: the moments after the beginning of training at which it was killed, and whether it ended the same."""
+    """One run: when it was killed, in checkpoints, what was there after each kill, and whether it ended the same."""
 
-    moments: tuple[float, ...]
+    moments: tuple[int, ...]
     checkpoints: tuple[str, ...]
-    """What was found in the directory after each kill."""
     same: bool
 
 
@@ -61,23 +60,26 @@ def runs(count: int, kills: int = 2, seed: int = 0) -> Iterator[Killed]:
     generator = random.Random(seed)
     with tempfile.TemporaryDirectory() as place:
         process = _start(Path(place) / "whole")
-        began = time.monotonic()
-        expected = _end(process)
-        seconds = time.monotonic() - began
+        expected, last = _end(process), _newest(Path(place) / "whole")
         for number in range(count):
             directory = Path(place) / str(number)
-            moments, found = [], []
-            for _ in range(kills):
-                moment = generator.uniform(0, seconds * 0.8)
+            moments, found = sorted(generator.choices(range(last), k=kills)), []
+            for moment in moments:
                 process = _start(directory)
-                time.sleep(moment)
+                while _newest(directory) < moment and process.poll() is None:
+                    time.sleep(0.001)
+                time.sleep(generator.uniform(0, 0.02))
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 assert process.stdout is not None
                 process.stdout.close()
-                moments.append(moment)
                 found.append(", ".join(sorted(p.name for p in directory.iterdir())) if directory.exists() else "")
             yield Killed(tuple(moments), tuple(found), _end(_start(directory)) == expected)
+
+
+def _newest(directory: Path) -> int:
+    """The number of the last checkpoint, 0 before the first."""
+    return max((int(path.stem[-6:]) for path in directory.glob("checkpoint-*.json")), default=0)
 
 
 def _start(directory: Path) -> subprocess.Popen[str]:
@@ -104,8 +106,11 @@ def main(arguments: list[str]) -> int:
     count, seed, *_ = [*map(int, arguments), *(20, 0)[len(arguments) :]]
     different = 0
     for number, killed in enumerate(runs(count, seed=seed), 1):
-        moments = " and ".join(f"{m:.3f} s" for m in killed.moments)
-        print(f"{number:>3}  killed after {moments}: {'same bits' if killed.same else 'DIFFERENT'}", flush=True)
+        moments = " and ".join(map(str, killed.moments))
+        print(
+            f"{number:>3}  killed after {moments} checkpoints: {'same bits' if killed.same else 'DIFFERENT'}",
+            flush=True,
+        )
         for found in killed.checkpoints:
             print(f"     {found}")
         different += not killed.same

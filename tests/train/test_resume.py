@@ -14,6 +14,7 @@ import graphc as gc
 from graphc.errors import DataError, GraphcError
 from graphc.train.checkpoints.arrays import read_arrays
 from graphc.train.checkpoints.running import load_run
+from graphc.train.checkpoints.store import read_one
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(90, 1, 3, 3)).astype(np.float32)
@@ -272,3 +273,22 @@ def test_checkpoints_of_another_training_are_not_overwritten(two_epochs):
 def test_senseless_settings_are_refused(tmp_path, options, message):
     with pytest.raises(GraphcError, match=re.escape(message)):
         fit([gc.Checkpoint(tmp_path, **options)])
+
+
+def test_a_fit_that_went_wrong_is_repeated_from_its_checkpoint_with_a_guard_of_gradients(tmp_path):
+    def rooted() -> gc.Model:
+        x = gc.input("x", (gc.BATCH, 2))
+        h = gc.Dense(1, use_bias=False, weight_init=1.0, name="first")(x)
+        return gc.Model(gc.sqrt(h * h)[:, 0], loss="mae")
+
+    x, y = np.ones((16, 2), np.float32), np.full(16, 5, np.float32)
+    x[9] = 0
+    options = {"epochs": 1, "batch_size": 1, "shuffle": False, "optimizer": gc.SGD(0.01), "threads": 1, "verbose": 0}
+    with pytest.raises(gc.errors.NonFiniteError, match=r"parameter first\.weight holds nan"):
+        rooted().fit(x, y, callbacks=[Bomb(1000), gc.Checkpoint(tmp_path, steps=1, keep=99)], **options)
+    intact = [p for p in sorted(tmp_path.glob("*.json")) if np.isfinite(read_one(p).arrays["first.weight"]).all()]
+    guarded = rooted()
+    with pytest.raises(gc.errors.NonFiniteError, match=r"adjoint sqrt/.* is the first output that is not finite"):
+        guarded.fit(x, y, guard="gradients", resume=intact[-1], **options)
+    assert guarded.program.steps == 9
+    assert np.isfinite(guarded.program.state_dict()["first.weight"]).all()

@@ -29,7 +29,8 @@ class Linear:
         self.interrupt_at = None
         self.weight = SimpleNamespace(trainable=True)
 
-    def compile_training(self, loss, *, optimizer, metrics, threads, seed):
+    def compile_training(self, loss, *, outputs, optimizer, metrics, threads, seed, guard):
+        assert outputs is PREDICTION
         self.compiled.append(("train", loss, tuple(metrics), threads, seed))
         program = Program(self, optimizer)
         program.parameters = {"w": self.weight}

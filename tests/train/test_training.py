@@ -160,6 +160,27 @@ def test_early_stopping_puts_back_the_very_bits_of_the_best_epoch(digits):
     assert model.evaluate(test.images, test.labels)["accuracy"] == stopping.best
 
 
+def test_a_second_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, digits):
+    data, _ = digits
+    options = {"batch_size": 100, "threads": 1, "verbose": 0}
+
+    def fitted_twice(**more):
+        model = gc.Model(perceptron())
+        model.fit(data, epochs=1, optimizer=gc.SGD(gc.schedules.cosine(0.5)), **options)
+        model.fit(data, epochs=3, **options, **more)
+        return model
+
+    whole = fitted_twice()
+    stop = gc.LambdaCallback(on_epoch=lambda run, epoch: run.stop("here"))
+    stopped = fitted_twice(callbacks=[gc.Checkpoint(tmp_path), stop])
+    resumed = gc.Model(perceptron())
+    history = resumed.fit(data, epochs=3, optimizer=gc.SGD(gc.schedules.cosine(0.5)), resume=tmp_path, **options)
+    assert (stopped.epochs, resumed.epochs, [epoch.number for epoch in history.epochs]) == (2, 4, [2, 3, 4])
+    assert history["lr"] == whole.history["lr"]
+    for name, value in whole.state_dict().items():
+        np.testing.assert_array_equal(resumed.state_dict()[name], value)
+
+
 class PressCtrlC(Callback):
     """Sends an interrupt to this process when so many samples have been seen; counts all."""
 

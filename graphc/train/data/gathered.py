@@ -66,9 +66,10 @@ class Gathered:
         if not len(order):
             return
         bytes_each = sum(a.nbytes for a in self.prepared(order[:1], seed, epoch, len(self.steps)).values())
-        size = batch_size * max(1, BLOCK_BYTES // (batch_size * bytes_each))
-        work = (partial(self._block, order[k : k + size], seed, epoch) for k in range(0, len(order), size))
-        yield from ahead(work, self.workers)
+        size = max(1, BLOCK_BYTES // (batch_size * bytes_each))
+        yield from ahead(
+            (partial(self._block, rows, seed, epoch) for rows in _pieces(order, batch_size, size)), self.workers
+        )
 
     def _block(self, rows: Indices, seed: int, epoch: int) -> Block:
         """The samples with these numbers, transformed."""
@@ -127,6 +128,14 @@ class Transformed:
                 for position, step in enumerate(self.steps):
                     arrays[name] = step(_named(arrays, name), Draws(seed, epoch, position, numbers))  # type: ignore[operator]
             yield Block(arrays)
+
+
+def _pieces(order: Indices, batch_size: int, most: int) -> Iterator[Indices]:
+    """Stretches of whole minibatches, at most so many: the first is short, for training waits for it."""
+    first, size = 0, 1
+    while first < len(order):
+        yield order[first : first + size * batch_size]
+        first, size = first + size * batch_size, min(2 * size, most)
 
 
 def _named(arrays: Mapping[str, Array], name: str) -> Array:

@@ -14,8 +14,8 @@ from graphc.errors import DataError
 from graphc.train.data.blocks import Array, Indices
 from graphc.train.data.checks import finite, same_lengths
 
-ROWS = 64
-"""How many rows are read before their pages are given back: each may bring its neighbours, 64 kB at a time."""
+ROWS = 32
+"""How many rows are read before their pages are given back: each may bring neighbours, a large page of 2 MB at worst."""
 
 
 def open_npy(path: str | Path) -> Array:

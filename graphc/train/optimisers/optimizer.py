@@ -3,7 +3,7 @@
     @dataclass
     class Signs(gc.Optimizer):
         beta: float = 0.9
-        slots = {"mean": 0.0}
+        slots: ClassVar = {"mean": 0.0}
 
         def update(self, parameter, gradient, state, scalars):
             mean = self.beta * state["mean"] + (1 - self.beta) * gradient

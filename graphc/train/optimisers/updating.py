@@ -11,16 +11,17 @@ With accumulation, all but the gradients' sums stays as it is until the last of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
 from graphc.dsl.parameter import Parameter
 from graphc.dsl.scope import Root, Scope, current
-from graphc.dsl.tensor import Tensor, caller
+from graphc.dsl.tensor import Input, Tensor, caller
 from graphc.dsl.trace import append, ordered
 from graphc.errors import GraphError
 from graphc.graph.builder import Builder
@@ -142,6 +143,7 @@ def update(graph: Graph, optimizer: Optimizer, trainable: Sequence[str]) -> Grap
     """
     by_name = {p.name: p for p in graph.parameters}
     kept = graph.outputs[: len(graph.outputs) - len(trainable)]
+    _check_groups(optimizer, by_name)
     new = _Updates(graph, optimizer)
     prepared = [
         new.prepared(by_name[name], gradient)
@@ -234,6 +236,7 @@ class _Updates:
     def _append(self, results: Sequence[Tensor]) -> None:
         """Append what computes tensors. What is written in this package belongs to no line of the user's."""
         order = [t for t in ordered(results) if t not in self.values]
+        _check_leaves(type(self.optimizer).__name__, order)
         used = set(order)
         for name, number in self.numbers.items():
             if number in used:
@@ -257,6 +260,23 @@ def _within(parameter: Value) -> Iterator[None]:
         yield
     finally:
         current.reset(token)
+
+
+def _check_groups(optimizer: Optimizer, names: Collection[str]) -> None:
+    """Raises GraphError for a group without parameters."""
+    for group in optimizer.groups:
+        if not any(fnmatchcase(name, group.pattern) for name in names):
+            raise GraphError(f"{group!r} fits no parameter", hint=f"they are called {', '.join(names)}")
+
+
+def _check_leaves(optimizer: str, order: Iterable[Tensor]) -> None:
+    """Raises GraphError for an update that reads what it is not given."""
+    for tensor in order:
+        if isinstance(tensor, Parameter | Input):
+            raise GraphError(
+                f"{optimizer}.update reads {tensor!r}, expected its arguments alone", location=tensor.location,
+                hint="what changes between updates is state (slots), or a number that is a function of t (factors)",
+            )  # fmt: skip
 
 
 def _check(optimizer: Optimizer, weight: _Weight, new: Tensor, state: dict[str, Tensor]) -> None:

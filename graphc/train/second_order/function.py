@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from itertools import count
+from operator import add
 from typing import Any
 
 import numpy.typing as npt
@@ -59,12 +60,12 @@ class Product:
     """
 
     def __init__(self, objective: Objective, space: Space, threads: int | None) -> None:
-        assert objective.outputs is not None
         loss, outputs, wrt = objective.loss, objective.outputs, space.parameters
-        tangents = tangents_of(wrt, [loss, outputs])
+        tangents = tangents_of(wrt, [loss, *outputs])
         moved = derivatives.jvp(outputs, wrt, tangents)
         turned = moved if objective.residuals else derivatives.hessian_vector_product(loss, outputs, moved)
-        products = [*derivatives.vjp(outputs, wrt, turned), (moved * turned).sum()]
+        square = reduce(add, ((m * t).sum() for m, t in zip(moved, turned, strict=True)))
+        products = [*derivatives.vjp(outputs, wrt, turned), square]
         traced = trace(products, training=True).without_updates()
         self.program = compile_derivative(traced, as_it_is, threads)
         self.space, self._tangents = space, [t.name for t in tangents]

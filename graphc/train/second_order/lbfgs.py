@@ -54,7 +54,7 @@ class LBFGS(Minimiser):
         if not 0 < self.c1 < self.c2 < 1:
             raise GraphcError(f"expected 0 < c1 < c2 < 1, got {self.c1} and {self.c2}", hint="use c1=1e-4, c2=0.9")
 
-    def objective(self, loss: Tensor) -> Objective:
+    def objective(self, loss: Tensor, outputs: tuple[Tensor, ...]) -> Objective:
         """The loss itself."""
         return Objective(scalar(loss, "reduce it with .mean() or .sum(); LevenbergMarquardt() takes residuals"))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.dsl.tensor import Tensor
+from graphc.dsl.trace import ordered
 from graphc.errors import GraphError
 from graphc.train.second_order.conjugate_gradients import conjugate_gradients
 from graphc.train.second_order.lbfgs import search
@@ -24,7 +25,6 @@ from graphc.train.second_order.minimiser import (
     Point,
     at_least,
     number,
-    scalar,
     whole,
 )
 from graphc.train.second_order.vectors import State, Vector, dot, largest
@@ -40,7 +40,6 @@ RISE, TRUSTED = 1e18, 1e-4
 class _LeastSquares(Minimiser):
     """What both methods share: the matrix, its diagonal, and when to stop."""
 
-    outputs: Tensor | None = None
     iterations: int = 1
     tolerance_grad: float = 1e-12
     tolerance_change: float = 1e-12
@@ -54,17 +53,25 @@ class _LeastSquares(Minimiser):
         for name in ("tolerance_grad", "tolerance_change", "cg_tolerance"):
             at_least(name, getattr(self, name), 0)
 
-    def objective(self, loss: Tensor) -> Objective:
-        """½·Σ r² for residuals r; with `outputs` the loss itself."""
-        if self.outputs is not None:
-            return Objective(scalar(loss, "leave out outputs: a tensor of residuals is squared itself"), self.outputs)
-        if not loss.shape:
+    def objective(self, loss: Tensor, outputs: tuple[Tensor, ...]) -> Objective:
+        """½·Σ r² for residuals r, a scalar loss itself."""
+        if loss.shape:
+            return Objective((loss * loss).sum() * 0.5, (loss,), residuals=True)
+        if not outputs:
             raise GraphError(
-                f"{type(self).__name__} needs the residuals, got a scalar", location=loss.location, layer=loss.scope,
-                hint="give prediction - target, of any shape, or name what the loss is a function of: "
-                f"{type(self).__name__}(outputs=prediction)",
+                f"{type(self).__name__} needs residuals, got a scalar", location=loss.location, layer=loss.scope,
+                hint="give prediction - target, of any shape, or say what the loss is a function of: "
+                "gc.compile_training(loss, outputs=prediction, ...)",
             )  # fmt: skip
-        return Objective((loss * loss).sum() * 0.5, loss, residuals=True)
+        needed = set(ordered([loss], training=True))
+        for output in outputs:
+            if output not in needed:
+                raise GraphError(
+                    f"the loss does not depend on {output!r}, which is said to be what it is a function of",
+                    location=output.location, layer=output.scope,
+                    hint="name the tensor that the loss is made of: logits rather than probabilities",
+                )  # fmt: skip
+        return Objective(loss, outputs)
 
     def _diagonal(self, function: Function, x: Vector) -> Vector:
         """G_ii, or 1 for each of many elements; 1 where the loss does not depend on an element."""
@@ -106,8 +113,9 @@ class _LeastSquares(Minimiser):
 class GaussNewton(_LeastSquares):
     """W ← W + a·p with G·p = -∂loss/∂W, a by strong Wolfe from 1 on.
 
-    The loss is a tensor of residuals r, of any shape: ½·Σ r² is minimised; or a scalar, with `outputs` the tensor that
-    it is a function of, and convex in. The system is solved by conjugate gradients to `cg_tolerance`, in at most
+    The loss is a tensor of residuals r, of any shape: ½·Σ r² is minimised; or a scalar that is a convex function of the
+    `outputs` given to `gc.compile_training`, as `gc.Model` does.
+    The system is solved by conjugate gradients to `cg_tolerance`, in at most
     `cg_iterations` (None: twice the number of elements, up to 256), preconditioned by the diagonal of G.
     It has converged when no element of the gradient exceeds `tolerance_grad`, when the model promises less than
     `tolerance_change` of the loss, or the step is less than that part of the parameters.
@@ -138,9 +146,10 @@ class GaussNewton(_LeastSquares):
 class LevenbergMarquardt(_LeastSquares):
     """W ← W + p with (G + μ·D)·p = -∂loss/∂W, D_ii being the largest G_ii so far.
 
-    The loss is a tensor of residuals r, of any shape: ½·Σ r² is minimised; or a scalar, with `outputs` the tensor that
-    it is a function of, and convex in. An iteration raises μ, at first `damping`, until the loss falls; how well
-    the model predicts the fall decides about the next μ. A trial where the loss is no number is rejected.
+    The loss is a tensor of residuals r, of any shape: ½·Σ r² is minimised; or a scalar that is a convex function of the
+    `outputs` given to `gc.compile_training`, as `gc.Model` does.
+    An iteration raises μ, at first `damping`, until the loss falls; how well the model predicts the fall decides about
+    the next μ. A trial where the loss is no number is rejected.
     The other options and what raises errors are as for GaussNewton.
     Sources: Moré 1978, "The Levenberg-Marquardt algorithm" (D); Nielsen 1999, "Damping parameter in Marquardt's method"
     (μ); Madsen, Nielsen and Tingleff 2004, "Methods for non-linear least squares problems", algorithm 3.16.

@@ -59,13 +59,13 @@ class Iteration:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What is minimised: a scalar; for Gauss-Newton also the outputs whose curvature counts.
+    """What is minimised: a scalar; for Gauss-Newton also the outputs that it is a function of.
 
     With `residuals` the loss is ½·Σ outputs², otherwise any function of the outputs.
     """
 
     loss: Tensor
-    outputs: Tensor | None = None
+    outputs: tuple[Tensor, ...] = ()
     residuals: bool = False
 
 
@@ -81,7 +81,7 @@ class Minimiser(ABC):
     """There is no rate that could be changed."""
 
     @abstractmethod
-    def objective(self, loss: Tensor) -> Objective:
+    def objective(self, loss: Tensor, outputs: tuple[Tensor, ...]) -> Objective:
         """What to minimise for what the user has given. Raises GraphError."""
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,15 @@ from graphc.train.second_order.function import Arrays, Evaluation, Product
 from graphc.train.second_order.minimiser import Minimiser, Objective, Point
 from graphc.train.second_order.vectors import Space, State, Vector
 
+Outputs: TypeAlias = "Tensor | Mapping[str, Tensor] | Sequence[Tensor] | None"
+"""What a loss is a function of."""
+
 
 def compile_minimisation(
     loss: Tensor,
     optimizer: Minimiser,
     *,
+    outputs: Outputs = None,
     metrics: Mapping[str, Measured] | None = None,
     threads: int | None = None,
     seed: int | None = None,
@@ -42,7 +46,7 @@ def compile_minimisation(
             f"{type(optimizer).__name__} has several programs, so compilation cannot stop after {stop_after}",
             hint=f'read the stages of the loss and its gradient afterwards: program.text("{stop_after}")',
         )
-    objective = optimizer.objective(loss)
+    objective = optimizer.objective(loss, _tensors(outputs))
     measured: dict[str, Measured] = {"loss": objective.loss, **(metrics or {})}
     if metrics and "loss" in metrics:
         raise GraphError('a metric cannot be named "loss"')
@@ -68,7 +72,7 @@ class MinimisingProgram(_Program):
         """The names of the parameters that the minimiser changes."""
         self._space = Space([traced.parameters[name] for name in trained])
         self._evaluation = Evaluation(traced, self._space, threads)
-        self._product = None if objective.outputs is None else Product(objective, self._space, threads)
+        self._product = Product(objective, self._space, threads) if objective.outputs else None
         self._native = [part.program for part in (self._evaluation, self._product) if part is not None]
         super().__init__(self._evaluation.program.compiled, traced.without_updates(), threads)
         self.metrics, self.optimizer = metrics, optimizer
@@ -229,6 +233,18 @@ class _OnBatch:
             program._space.write(x)
             self._at = x
         return program._product(v, self._arrays)
+
+
+def _tensors(outputs: Outputs) -> tuple[Tensor, ...]:
+    match outputs:
+        case None:
+            return ()
+        case Tensor():
+            return (outputs,)
+        case Mapping():
+            return tuple(outputs.values())
+        case _:
+            return tuple(outputs)
 
 
 def _holding(name: str, value: Array) -> Parameter:
