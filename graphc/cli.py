@@ -111,14 +111,17 @@ def train(
     from math import prod
 
     from graphc.train import choices
+    from graphc.train.checkpoints.arrays import FORMATS
     from graphc.train.checkpoints.callback import Checkpoint
     from graphc.train.data import Normalisation, augmented, load, split
     from graphc.train.data.augment import RandomCrop
     from graphc.train.trainer import Model
 
-    for option, path in (("--save", save), ("--log", log_file)):
+    for option, path, endings in (("--save", save, FORMATS), ("--log", log_file, choices.LOGS)):
         if path is not None and not path.absolute().parent.is_dir():
             raise click.BadParameter(f"directory {path.parent} does not exist", param_hint=option)
+        if path is not None and path.suffix not in endings:
+            raise click.BadParameter(f"{path} must end in {' or '.join(endings)}", param_hint=option)
     if resume and checkpoint is None:
         raise click.BadParameter("it needs --checkpoint DIRECTORY, where the checkpoints are", param_hint="--resume")
     training, held_out = load(data, data_dir)
@@ -130,19 +133,18 @@ def train(
     program = network.compile(_optimiser(optimizer, lr, schedule), threads=threads, seed=seed)
     click.echo(f"model  {model}: {sum(prod(p.shape) for p in program.parameters.values()):,} parameters")
     click.echo(f"compiled in {program.compile_seconds:.2f} s for {_plural(program.threads, 'thread')}")
-    images = training.images, training.labels
-    shifted = augmented(images, RandomCrop(padding=max(1, training.image_shape[-1] // 14)))
-    logs = [choices.log(log_file)] if log_file is not None else []
-    checkpoints = [Checkpoint(checkpoint)] if checkpoint is not None else []
+    shifted = augmented(training, RandomCrop(padding=max(1, training.image_shape[-1] // 14)))
+    logs: list[Any] = [choices.LOGS[log_file.suffix](log_file)] if log_file is not None else []
+    logs += [Checkpoint(checkpoint)] if checkpoint is not None else []
     history = network.fit(
-        shifted if augment else images, epochs=epochs, batch_size=batch_size, callbacks=[*logs, *checkpoints],
+        shifted if augment else training, epochs=epochs, batch_size=batch_size, callbacks=logs,
         validation_data=validation[0] if validation else None, resume=checkpoint if resume else None,
         threads=threads, seed=seed, verbose=verbose,
     )  # fmt: skip
     scores = network.evaluate(held_out.images, held_out.labels, threads=threads)
-    correct = round(scores["accuracy"] * len(held_out))
+    share, count = scores["accuracy"], len(held_out)
     click.echo(
-        f"held-out accuracy {scores['accuracy']:.2%} ({correct} of {len(held_out)} images), "
+        f"held-out accuracy {share:.2%} ({round(share * count)} of {count} images), "
         f"loss {scores['loss']:.4f}, after {_plural(history.steps, 'step')} in {history.seconds:.1f} s"
     )
     if save is not None:

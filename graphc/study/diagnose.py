@@ -16,7 +16,6 @@ from math import isfinite, isnan, prod
 from typing import Any
 
 import numpy as np
-from sympy.core.expr import Expr
 
 from graphc.dsl.trace import Traced
 from graphc.errors import GraphcError, InputError, NonFiniteError
@@ -131,7 +130,7 @@ class Element:
     def _holds(self, condition: Cond, term: tuple[int, ...]) -> bool:
         return bool(self._number(Where(condition, 1, 0), term, np.float64))
 
-    def _number(self, e: Expr, term: tuple[int, ...], dtype: Any) -> Any:
+    def _number(self, e: Any, term: tuple[int, ...], dtype: Any) -> Any:
         """A scalar expression at one place of the grid."""
         f = self.formula
         alone = Formula((*f.axes, *f.over), e, None, (), (), f.operands)
@@ -184,7 +183,7 @@ def _cause(element: Element, producers: Mapping[Value, Node]) -> Element | None:
     return next((e for e in found if isnan(e.value)), found[0] if found else None)
 
 
-def _taken(e: Expr, holds: Callable[[Cond], bool]) -> Expr:
+def _taken(e: Any, holds: Callable[[Cond], bool]) -> Any:
     """An expression with each conditional replaced by the branch that is taken."""
     if isinstance(e, Where):
         condition, a, b = e.args

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from graphc.errors import GraphcError
 from graphc.train import optimisers, schedules
 from graphc.train.callbacks import Callback, CSVLogger, JSONLogger
 from graphc.train.optimisers import Optimizer
@@ -23,18 +22,10 @@ SCHEDULES: dict[str, Callable[[float], Any]] = {
 }  # fmt: skip
 """Rates over a whole training, however long it is."""
 
+LOGS: dict[str, Callable[[Path], Callback]] = {".csv": CSVLogger, ".json": JSONLogger, ".jsonl": JSONLogger}
+"""What writes the epochs into a file, by the ending of its name."""
+
 
 def optimiser(name: str, rate: float, schedule: str = "constant") -> Optimizer:
     """The optimiser of a name with a rate, at the top of a schedule."""
     return MAKERS[name](SCHEDULES[schedule](rate))
-
-
-def log(path: Path) -> Callback:
-    """What writes the epochs into a file: a table to .csv, JSON lines to .json and .jsonl. Raises GraphcError."""
-    match path.suffix:
-        case ".csv":
-            return CSVLogger(path)
-        case ".json" | ".jsonl":
-            return JSONLogger(path)
-        case _:
-            raise GraphcError(f"{path} must end in .csv, .json or .jsonl", hint=f"{path.stem}.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from typing import Any, Protocol, runtime_checkable
 
 from graphc.errors import DataError
@@ -45,6 +46,11 @@ def _read(x: Any, names: tuple[str, ...], limit: int | None) -> Source:
     """A source of something that is not an array."""
     source: Source
     match x:
+        case str() | PathLike():
+            raise DataError(
+                f"{x} is the name of a file, expected what it holds",
+                hint="graphc.data has read_csv, read_npz, open_npy, image_folder",
+            )
         case Source():
             source = x
         case Rows():

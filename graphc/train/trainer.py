@@ -96,7 +96,8 @@ class Model:
         """The training program: forward, backward and update as one native call.
 
         The same program as long as optimiser, guard and trainable parameters stay the same; otherwise the optimiser's
-        state is new. Without an optimiser, that of before is used, or Adam. Parameters without a value are drawn from `seed`.
+        state is new. Without an optimiser, that of before is used, or Adam. Parameters without a value are drawn from
+        `seed`.
         """
         from graphc.pipeline import compile_training
 

@@ -73,7 +73,8 @@ class Gathered:
 
     def _block(self, rows: Indices, seed: int, epoch: int) -> Block:
         """The samples with these numbers, transformed."""
-        return Block(_in_chunks(lambda part: self.prepared(part, seed, epoch, len(self.steps)), rows, bool(self.steps)))
+        made = partial(self.prepared, seed=seed, epoch=epoch, steps=len(self.steps))
+        return Block(_in_chunks(made, rows) if self.steps else made(rows))
 
     def prepared(self, rows: Indices, seed: int, epoch: int, steps: int) -> dict[str, Array]:
         """The samples with these numbers after the first so many steps."""
@@ -145,10 +146,8 @@ def _named(arrays: Mapping[str, Array], name: str) -> Array:
     return arrays[name]
 
 
-def _in_chunks(made: Callable[[Indices], dict[str, Array]], rows: Indices, small: bool) -> dict[str, Array]:
+def _in_chunks(made: Callable[[Indices], dict[str, Array]], rows: Indices) -> dict[str, Array]:
     """made(rows), where asked for a few rows at a time: the same, as samples do not depend on each other."""
-    if not small:
-        return made(rows)
     first = made(rows[:1])
     size = max(1, CHUNK_BYTES // max(a.nbytes for a in first.values()))
     whole = {name: np.empty((len(rows), *a.shape[1:]), a.dtype) for name, a in first.items()}

@@ -115,8 +115,8 @@ class GaussNewton(_LeastSquares):
 
     The loss is a tensor of residuals r, of any shape: ½·Σ r² is minimised; or a scalar that is a convex function of the
     `outputs` given to `gc.compile_training`, as `gc.Model` does.
-    The system is solved by conjugate gradients to `cg_tolerance`, in at most
-    `cg_iterations` (None: twice the number of elements, up to 256), preconditioned by the diagonal of G.
+    The system is solved by conjugate gradients to `cg_tolerance`, in at most `cg_iterations` (None: twice the number of
+    elements and 10, up to 256), preconditioned by the diagonal of G.
     It has converged when no element of the gradient exceeds `tolerance_grad`, when the model promises less than
     `tolerance_change` of the loss, or the step is less than that part of the parameters.
     Raises GraphcError for options out of range.

@@ -83,6 +83,7 @@ def test_a_limit_ends_every_epoch_and_is_what_a_resumed_one_ends_at():
         (np.array([1j] * 10), Y, "x has dtype complex128"),
         (iter([X]), Y, "y must be left out"),
         ((X, Y, Y), None, "got 3 arrays for the inputs x, y"),
+        ("digits.csv", None, r"digits\.csv is the name of a file, expected what it holds\n.*read_csv"),
         (7, None, "int is not data to train on"),
     ],
 )
