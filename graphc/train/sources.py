@@ -73,16 +73,18 @@ def _read(x: Any, names: tuple[str, ...], limit: int | None) -> Source:
 
 def _augmented(source: Source, augmented: Augmented) -> Source:
     """A source whose samples are transformed."""
-    steps, on, workers = augmented.steps, augmented.on, augmented.workers
+    stages, workers = tuple((step, augmented.on) for step in augmented.steps), augmented.workers
     match source:
         case Limited():
             return Limited(_augmented(source.source, augmented), source.samples)
         case Gathered():
-            return Gathered(source.rows, (*source.steps, *steps), on or source.on, max(workers, source.workers))
+            return Gathered(source.rows, (*source.stages, *stages), max(workers, source.workers))
         case Rows():
-            return Gathered(source, steps, on, workers)
+            return Gathered(source, stages, workers)
+        case Transformed():
+            return Transformed(source.source, (*source.stages, *stages))
         case _:
-            return Transformed(source, steps, on)
+            return Transformed(source, stages)
 
 
 def _by_name(x: Any, y: Any, names: Sequence[str]) -> dict[str, Array]:

@@ -3,7 +3,7 @@
     program      parameters, running averages, keys of random numbers, state of the optimiser, number of steps
     run          epoch, samples seen of it, sums of its metrics, history
     callbacks    what each of them remembers
-    conditions   what must be the same: seed, batch size, samples, augmentation, optimiser, metrics, formulas
+    conditions   what must be the same: seed, batch size, samples, augmentation, weights, optimiser, metrics, formulas
 
 The order of the samples, augmentation and random numbers are functions of the seed, the epoch and the numbers of
 sample and step, so these restore them.
@@ -88,6 +88,7 @@ def conditions(run: Any) -> dict[str, Any]:
         "samples": run.source.samples,
         "samples of an epoch": run.samples,
         "augmentation": _steps(run.source),
+        "class weights": described(list(run.model.constants.values())),
         "metrics": list(run.metrics),
         "optimizer": without_rates(described(run.optimizer)),
     }

@@ -17,7 +17,7 @@ from graphc.train.data.draws import Draws
 BLOCK_BYTES = 4 << 20
 """How much is put together at a time: enough for many steps of a small network."""
 
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 19
 """How much is transformed at a time: with what it needs meanwhile it stays in a core's cache."""
 
 
@@ -42,17 +42,19 @@ class Mixing(Protocol):
         ...
 
 
+Stage = tuple[Step | Mixing, tuple[str, ...]]
+"""A step and the names of the arrays that it applies to, with the same decisions for each; none: the first one."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Gathered:
-    """Samples in any order, transformed by `steps` one after the other, by threads in the background.
+    """Samples in any order, transformed by `stages` one after the other, by threads in the background.
 
-    `on` names the arrays that steps apply to, the first one by default; several get the same decisions, as an image
-    and its mask need. Every decision is a function of (seed, epoch, number of the step, number of the sample).
+    Every decision is a function of (seed, epoch, number of the stage, number of the sample).
     """
 
     rows: Rows
-    steps: tuple[Step | Mixing, ...] = ()
-    on: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
     workers: int = 1
 
     @property
@@ -65,7 +67,7 @@ class Gathered:
         order = turns(self.samples, seed, epoch, start, shuffle)
         if not len(order):
             return
-        bytes_each = sum(a.nbytes for a in self.prepared(order[:1], seed, epoch, len(self.steps)).values())
+        bytes_each = sum(a.nbytes for a in self.prepared(order[:1], seed, epoch, len(self.stages)).values())
         size = max(1, BLOCK_BYTES // (batch_size * bytes_each))
         yield from ahead(
             (partial(self._block, rows, seed, epoch) for rows in _pieces(order, batch_size, size)), self.workers
@@ -73,21 +75,21 @@ class Gathered:
 
     def _block(self, rows: Indices, seed: int, epoch: int) -> Block:
         """The samples with these numbers, transformed."""
-        made = partial(self.prepared, seed=seed, epoch=epoch, steps=len(self.steps))
-        return Block(_in_chunks(made, rows) if self.steps else made(rows))
+        made = partial(self.prepared, seed=seed, epoch=epoch, stages=len(self.stages))
+        return Block(_in_chunks(made, rows) if self.stages else made(rows))
 
-    def prepared(self, rows: Indices, seed: int, epoch: int, steps: int) -> dict[str, Array]:
-        """The samples with these numbers after the first so many steps."""
+    def prepared(self, rows: Indices, seed: int, epoch: int, stages: int) -> dict[str, Array]:
+        """The samples with these numbers after the first so many stages."""
         arrays = self.rows.take(rows)
-        on = self.on or tuple(arrays)[:1]
-        for position, step in enumerate(self.steps[:steps]):
+        for position, (step, named) in enumerate(self.stages[:stages]):
+            on = named or tuple(arrays)[:1]
             draws = partial(Draws, seed, epoch, position, rows)
             if isinstance(step, Mixing):
                 choice = draws()
                 others = self.prepared(step.partners(choice, self.samples), seed, epoch, position)
                 arrays = step.mix(arrays, others, choice, on)
             else:
-                arrays |= {name: step(_named(arrays, name), draws()) for name in on}
+                arrays = arrays | {name: step(_named(arrays, name), draws()) for name in on}
         return arrays
 
 
@@ -99,11 +101,10 @@ class Transformed:
     """
 
     source: Source
-    steps: tuple[Step | Mixing, ...]
-    on: tuple[str, ...] = ()
+    stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
-        if mixing := [type(step).__name__ for step in self.steps if isinstance(step, Mixing)]:
+        if mixing := [type(step).__name__ for step, _ in self.stages if isinstance(step, Mixing)]:
             raise DataError(
                 f"{mixing[0]} needs samples in any order, but {type(self.source).__name__} gives them in its own",
                 hint="give arrays, a memory-mapped file or an image folder",
@@ -125,8 +126,8 @@ class Transformed:
             arrays = dict(block.arrays) if block.order is None else {n: a[block.order] for n, a in block.arrays.items()}
             numbers = np.arange(done, done + len(block))
             done += len(block)
-            for name in self.on or tuple(arrays)[:1]:
-                for position, step in enumerate(self.steps):
+            for position, (step, on) in enumerate(self.stages):
+                for name in on or tuple(arrays)[:1]:
                     arrays[name] = step(_named(arrays, name), Draws(seed, epoch, position, numbers))  # type: ignore[operator]
             yield Block(arrays)
 

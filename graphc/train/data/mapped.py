@@ -15,7 +15,7 @@ from graphc.train.data.blocks import Array, Indices
 from graphc.train.data.checks import finite, same_lengths
 
 ROWS = 32
-"""How many rows are read before their pages are given back: each may bring neighbours, a large page of 2 MB at worst."""
+"""How many rows are read before their pages are given back: each may bring its neighbours, 2 MB at worst."""
 
 
 def open_npy(path: str | Path) -> Array:

@@ -20,7 +20,6 @@ from graphc.train.data.augment import (
     Rotate,
 )
 from graphc.train.data.draws import Draws
-from graphc.train.data.gathered import Gathered
 from graphc.train.data.warp import sampled
 from graphc.train.sources import source_of
 
@@ -220,8 +219,8 @@ def test_steps_apply_in_their_order():
 
 def test_an_image_and_its_mask_get_the_same_decisions():
     arrays = {"image": IMAGES, "mask": IMAGES[:, :1] > 0.5, "label": LABELS}
-    rows = Gathered(Arrays(arrays), (RandomCrop(2), Flip()), ("image", "mask"))
-    result = epoch(rows, 8)
+    both = augmented(Arrays(arrays), RandomCrop(2), Flip(), on=("image", "mask"))
+    result = epoch(source_of(augmented(both, lambda x, _: x + 0, on="image")), 8)
     inside = result["image"][:, :1] != 0
     np.testing.assert_array_equal(result["mask"][inside], (result["image"][:, :1] > 0.5)[inside])
     assert result["label"].tolist() != LABELS.tolist()
