@@ -55,7 +55,7 @@ from graphc.programs import InferenceProgram, TrainingProgram
 from graphc.runtime.threads import default_threads
 from graphc.schedule.buffers import assign_buffers
 from graphc.schedule.chains import RUN, form_chains
-from graphc.schedule.fuse import fuse, value_name, with_own_names
+from graphc.schedule.fuse import fuse, value_name, with_own_copies, with_own_names
 from graphc.schedule.layout import plan_layouts
 from graphc.schedule.program import Kernel, Program
 from graphc.schedule.rows import form_rows
@@ -176,7 +176,7 @@ class _Scheduled:
 
     @staticmethod
     def of(graph: Graph) -> _Scheduled:
-        graph = with_own_names(graph)
+        graph = with_own_copies(with_own_names(graph))
         return _Scheduled(graph, fuse(graph))
 
     @property

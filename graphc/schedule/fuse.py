@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from graphc.errors import LoweringError
 from graphc.graph.analysis.order import stable_order
 from graphc.graph.analysis.recurrences import Recurrence, recurrences, units
+from graphc.graph.builder import Builder
 from graphc.graph.ir import Graph, Node, Value
 from graphc.ops.cost import operations
 from graphc.ops.formula import Axis, Formula, index_symbol, rename_axes, rename_operands
@@ -59,6 +60,20 @@ def with_own_names(graph: Graph) -> Graph:
         tuple(moved[v] for v in graph.inputs), tuple(moved[v] for v in graph.parameters), nodes,
         tuple(moved[v] for v in graph.outputs), tuple((moved[a], moved[b]) for a, b in graph.updates),
     )  # fmt: skip
+
+
+def with_own_copies(graph: Graph) -> Graph:
+    """The graph in which a parameter's new value that is another parameter, or an input, is computed: by a copy.
+
+    It is then read like any value, before the other parameter is overwritten.
+    """
+    leaves = {*graph.inputs, *graph.parameters}
+    builder, updates = Builder(graph), []
+    for old, new in graph.updates:
+        if new in leaves and new != old:
+            new = builder.node("copy", identity("X", new.type.shape), [new], new.type, scope=old.name)
+        updates.append((old, new))
+    return builder.graph(graph.outputs, updates) if len(builder.nodes) > len(graph.nodes) else graph
 
 
 @dataclass(slots=True)
@@ -158,7 +173,12 @@ def _order(
         if home == loss or not _reads_in_place(groups[home], old) or new in in_place:
             continue
         in_place[new] = old
-        edges |= {(g, home) for g in before - {home}}
+        for g in before - {home}:  # whose kernels now come before this one and all that need it
+            edges.add((g, home))
+            if not (earlier := {g} | ancestors[g]) <= ancestors[home]:
+                for later, known in enumerate(ancestors):
+                    if later == home or home in known:
+                        ancestors[later] |= earlier
     live = set(graph.results)
     needed_elsewhere = {
         v
@@ -172,7 +192,7 @@ def _order(
         some = [_kernel(groups[g], live | needed_elsewhere, in_place) for g in together]
         cycle = groups[together[0]].cycle
         kernels += some if cycle is None else recurrence(cycle, some)
-    kernels += [_copy(old, new) for old, new in graph.updates if in_place.get(new) != old]
+    kernels += [_copy(old, in_place.get(new, new)) for old, new in graph.updates if in_place.get(new) != old]
     named = [replace(k, name=f"k{i}") for i, k in enumerate(kernels)]
     return tuple(with_copies_near(named, frozenset(map(value_name, live))))
 

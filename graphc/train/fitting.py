@@ -91,6 +91,8 @@ class Training:
         run.begin()
         for callback in run.callbacks:
             callback.epoch(run, epoch)
+        if steps == 1 and (arrived := getattr(run.program, "converged", "")):  # at the minimum of the full batch
+            run.stop(f"converged: {arrived}")
 
     def _segments(self) -> Iterator[Any]:
         """The steps of the rest of an epoch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -232,3 +233,50 @@ def test_the_report_says_what_is_done_with_gradients() -> None:
     assert "every 3 steps make one update, with the mean of their gradients" in text
     assert "norm of all gradients together is limited to 0.1: all are stored before the first parameter" in text
     assert "Group('*.bias', lr_factor=2.0, weight_decay=0.0)" in text
+
+
+# ----------------------------------------------------------------------------------- what reads what is overwritten
+
+
+@dataclass
+class Delayed(gc.Optimizer):
+    """W ← W - G of two steps ago, and what else may be kept: the old parameter, an old state, one value twice."""
+
+    @property
+    def slots(self) -> Any:
+        return {"before": 0.0, "first": 0.0, "second": 0.0, "again": 0.0}
+
+    def update(self, parameter: Any, gradient: Any, state: Any, scalars: Any) -> Any:
+        doubled = 2 * gradient
+        new = {"before": parameter, "first": doubled, "second": state["first"], "again": doubled}
+        return parameter - state["second"], new
+
+
+def test_every_new_value_is_made_of_old_ones() -> None:
+    start, gradients = some(4)
+    fed = Fed(Delayed(), start)
+    w, doubled = dict(start), [{n: np.zeros_like(v) for n, v in start.items()}] * 2
+    for gradient in gradients:
+        fed.step(gradient)
+        before, w = w, {n: w[n] - doubled[-2][n] for n in w}
+        doubled.append({n: 2 * g for n, g in gradient.items()})
+        memory = fed.memory
+        for n in start:
+            np.testing.assert_allclose(memory[n], w[n], rtol=1e-12)
+            np.testing.assert_array_equal(memory[f"{n}/before"], before[n])
+            np.testing.assert_array_equal(memory[f"{n}/first"], doubled[-1][n])
+            np.testing.assert_array_equal(memory[f"{n}/second"], doubled[-2][n])
+            np.testing.assert_array_equal(memory[f"{n}/again"], doubled[-1][n])
+
+
+def test_parameters_whose_updates_read_each_other() -> None:
+    """A product of two parameters: neither can be overwritten before the other has been read."""
+    u, v = gc.Parameter("u", (4, 2), 0.5, "float64"), gc.Parameter("v", (2, 3), "normal", "float64")
+    loss = (u @ v).sum()
+    program = gc.compile_training(loss, optimizer=gc.SGD(0.1), threads=1, seed=0)
+    left, right = u.value, v.value
+    for _ in range(3):
+        program.step()
+        left, right = left - 0.1 * right.sum(1), right - 0.1 * left.sum(0)[:, None]
+        np.testing.assert_allclose(u.value, left, rtol=1e-12)
+        np.testing.assert_allclose(v.value, right, rtol=1e-12)

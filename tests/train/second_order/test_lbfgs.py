@@ -67,15 +67,15 @@ def test_logistic_regression_finds_the_optimum_whatever_the_threads_and_the_inte
         program.load_state_dict({k: v for k, v in state.items() if k != "/steps"})
 
 
-def test_float32_ends_where_rounding_hides_the_progress_and_fit_takes_the_whole_batch():
+def test_float32_ends_where_rounding_hides_the_progress_and_fit_ends_there():
     x, y = gc.input("x", (gc.BATCH, 5)), gc.input("y", (gc.BATCH,), "int64")
     scores = gc.Dense(2, name="scores")(x)
     model = gc.Model(scores, loss=gc.cross_entropy(scores, y), x="x", y="y")
     optimizer = gc.LBFGS(iterations=5, tolerance_grad=0.0)
-    history = model.fit(X.astype("f4"), Y, optimizer=optimizer, epochs=12, batch_size=200, threads=1, verbose=0)
+    history = model.fit(X.astype("f4"), Y, optimizer=optimizer, epochs=50, batch_size=200, threads=1, verbose=0)
     program = model.program
-    assert program.converged
-    assert len(history["loss"]) == program.steps == 12
+    assert program.converged in history.message
+    assert len(history["loss"]) == program.steps < 50
     assert history["loss"][-1] < history["loss"][0] / 4
     exact = gc.compile_training(logistic(), optimizer=gc.LBFGS(iterations=100), threads=1)
     exact.step(x=X, y=Y)
