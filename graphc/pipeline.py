@@ -250,6 +250,8 @@ def compile_training(
     if isinstance(optimizer, Minimiser):
         options = {"outputs": outputs, "metrics": metrics, "trainable": trainable, "threads": threads, "seed": seed}
         return optimizer.compile(loss, **options, stop_after=stop_after)
+    if not isinstance(optimizer, Optimizer | None):
+        raise GraphError(f"optimizer is {optimizer!r}, expected an Optimizer", hint="optimizer=gc.Adam(1e-3)")
     start = perf_counter()
     measured: dict[str, Measured] = {"loss": loss, **(metrics or {})}
     if metrics and "loss" in metrics:

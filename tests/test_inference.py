@@ -190,3 +190,9 @@ def test_a_value_with_the_batch_on_two_axes_is_refused_with_its_line() -> None:
     scores = np.exp(given @ given.T)
     expected = scores / scores.sum(1, keepdims=True) @ given
     np.testing.assert_allclose(program(x=given), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_functions_of_constants_are_computed_where_they_stand():
+    x = gc.input("x", (gc.BATCH, 2))
+    program = gc.compile_inference(x + gc.maximum(gc.full((2,), 0.5), gc.full((2,), -0.5)))
+    np.testing.assert_array_equal(program(x=np.zeros((3, 2), np.float32)), np.full((3, 2), 0.5))

@@ -241,6 +241,11 @@ class Parameter(Tensor):
         generator = generator_for(Seed.value if seed is None else seed, self.name)
         self.value = self.initialiser(self.type.concrete(1), generator)
 
+    def forget(self) -> None:
+        """No value any longer: the initial one is drawn when it is needed, as if there had been none."""
+        self._set(_storage=Storage())
+        Changes.last = next(Changes.numbers)
+
     def form(self, key: Hashable, encode: Convert, decode: Convert) -> Array:
         """The value as native code holds it: `encode(value)`, up to date, in an array of its own.
 

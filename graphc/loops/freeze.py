@@ -183,7 +183,7 @@ def _freeze(e: sp.Expr, scope: Scope) -> Expression:
         if holds is not None:
             return freeze(e.args[1 if holds else 2], scope)
         return Select(freeze_test(e.args[0], scope), freeze(e.args[1], scope), freeze(e.args[2], scope))
-    if e.is_number:
+    if e.is_number and e.evalf().is_Number:  # scalar functions of graphc's own are computed where they stand
         return Const(float(e) if dtype.is_float else int(e), dtype)
     if isinstance(e, (FloorDiv, Mod)) or (e.is_Symbol and e.is_integer):
         return Number(freeze_index(e, scope), dtype)

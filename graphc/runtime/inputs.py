@@ -40,8 +40,9 @@ class Signature:
         """The arrays as native code takes them, and the batch size. Raises InputError."""
         if self._as_before(arrays):
             return arrays, self._batch
-        checked = {name: converted(self.inputs[name], array) for name, array in self._named(arrays).items()}
-        batch = self._sizes(checked)
+        given = {name: np.asarray(array) for name, array in self._named(arrays).items()}
+        batch = self._sizes(given)
+        checked = {name: converted(self.inputs[name], array) for name, array in given.items()}
         self._check_ranges(checked)
         self._known = tuple((name, array.dtype, array.shape) for name, array in checked.items())
         self._ranges = tuple(
@@ -53,9 +54,9 @@ class Signature:
     def check_data(self, arrays: Mapping[str, Any]) -> tuple[Mapping[str, Array], int]:
         """Any number of samples, as they are, and their number: every row can be converted. Raises InputError."""
         given = {name: np.asarray(array) for name, array in self._named(arrays).items()}
+        samples = self._sizes(given)
         for name, array in given.items():
             _check_dtype(self.inputs[name], array.dtype)
-        samples = self._sizes(given)
         self._check_ranges(given)
         return given, samples
 
@@ -91,7 +92,7 @@ class Signature:
             if array.ndim != len(shape):
                 raise InputError(
                     f"input {name} has rank {array.ndim} (shape {array.shape}), expected {_shape(value)}",
-                    hint="one sample still needs the batch axis: x[None]" if array.ndim == len(shape) - 1 else "",
+                    hint=_rank_advice(name, shape, array.shape, self.limits.get(name)),
                 )
             for axis, (extent, size) in enumerate(zip(shape, array.shape, strict=True)):
                 if isinstance(extent, Batch):
@@ -129,6 +130,17 @@ class Signature:
                     f"input {name} is {bad} at [{place}], expected 0..{limit - 1}",
                     hint=_advice(bad, limit),
                 )
+
+
+def _rank_advice(name: str, wanted: tuple[Any, ...], got: tuple[int, ...], classes: int | None) -> str:
+    if classes is not None and got[1:] == (classes, *wanted[1:]):
+        return f"rows with a one for the class become class numbers with {name}.argmax(axis=1)"
+    if len(got) != len(wanted) - 1:
+        return ""
+    return f"an axis of one element is missing: {name}[:, None]" if wanted[1:] == (1,) else _BATCH_AXIS
+
+
+_BATCH_AXIS = "one sample still needs the batch axis: x[None]"
 
 
 def _advice(bad: int, limit: int) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import floor
+from os import PathLike
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from graphc.dsl.tensor import Input
-from graphc.errors import DataError, GraphcError
-from graphc.train.sources import Arrays, Block, Source, source_of
+from graphc.errors import DataError, GraphcError, InputError
+from graphc.train.data.checks import numbers
+from graphc.train.data.gathered import Gathered
+from graphc.train.data.mapped import Mapped
+from graphc.train.sources import Arrays, Block, Readable, Source, source_of
 
 Array = npt.NDArray[Any]
 
@@ -30,9 +34,9 @@ def by_name(what: str, given: Any, names: tuple[str, ...]) -> Any:
 
 def shaped(array: Any, target: Input) -> Any:
     """Targets [n] for outputs [n, 1] and the other way round: axes of one element make no difference."""
-    if not isinstance(array, np.ndarray | list) or not len(array):
+    if not (isinstance(array, list | tuple) or hasattr(array, "__array__")):
         return array
-    array, wanted = np.asarray(array), target.shape[1:]
+    array, wanted = numbers(target.name, array), target.shape[1:]
     same = [e for e in array.shape[1:] if e != 1] == [e for e in wanted if e != 1]
     return array.reshape(len(array), *wanted) if same and array.shape[1:] != wanted else array
 
@@ -71,9 +75,10 @@ def split(source: Source, share: float) -> tuple[Source, Source]:
     """
     if not 0 < share < 1:
         raise GraphcError(f"validation_split must be between 0 and 1, got {share}")
-    if not isinstance(source, Arrays):
+    arrays = {} if getattr(source, "steps", ()) else arrays_of(source)
+    if source.samples is None or not arrays:
         raise DataError(
-            f"validation_split needs arrays in memory, got {type(source).__name__}",
+            "validation_split needs arrays, in memory or in mapped files; batches and augmented data are not split",
             hint="pass validation_data, or split before: gc.data.split",
         )
     count = floor(source.samples * (1 - share) + 1e-9)  # 10 · (1 - 0.9) is a little less than 1
@@ -82,8 +87,42 @@ def split(source: Source, share: float) -> tuple[Source, Source]:
             f"validation_split={share:g} of {source.samples} samples leaves {count} for training and "
             f"{source.samples - count} for validation", hint="both parts need at least one",
         )  # fmt: skip
-    training, held_out = ({n: a[rows] for n, a in source.arrays.items()} for rows in (slice(count), slice(count, None)))
-    return Arrays(training), Arrays(held_out)
+    training, held_out = ({n: a[rows] for n, a in arrays.items()} for rows in (slice(count), slice(count, None)))
+    return source_of(training), source_of(held_out)
+
+
+def arrays_of(source: Source) -> Mapping[str, Array]:
+    """The arrays that samples come from, before they are transformed; none if they come from something else."""
+    match source:
+        case Arrays(arrays=arrays) | Gathered(rows=Arrays(arrays=arrays) | Mapped(arrays=arrays)):
+            return arrays
+        case _:
+            return {}
+
+
+def is_pair(given: Any) -> bool:
+    """Whether these are samples and their targets, and not a list of batches."""
+    several = isinstance(given, list) and len(given) == 2
+    return isinstance(given, tuple) or (several and not any(isinstance(part, tuple | list | Mapping) for part in given))
+
+
+def without_targets(batches: Any, inputs: int, names: int) -> Any:
+    """Batches (x, y) of an iterable as (x,): only what a prediction needs."""
+    if isinstance(batches, Mapping | tuple | str | PathLike | Readable | Source) or hasattr(batches, "__array__"):
+        return batches
+    if not isinstance(batches, Iterable):
+        return batches
+    return (b[:inputs] if isinstance(b, tuple | list) and len(b) == names else b for b in batches)
+
+
+@contextmanager
+def within(what: str) -> Iterator[None]:
+    """What is wrong with data here is said to be so in `what`."""
+    try:
+        yield
+    except (DataError, InputError) as error:
+        error.at(None, what)
+        raise
 
 
 def limited(source: Source, x: Any, names: tuple[str, ...], steps: int, batch_size: int) -> Source:

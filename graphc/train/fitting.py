@@ -64,7 +64,8 @@ class Training:
     def _place(self, before: int) -> str:
         if self.run.steps == before:
             return "before the first step"
-        return f"after {self.run.steps - before} steps, in epoch {min(self.run.epoch, self.run.epochs)}"
+        steps = self.run.steps - before
+        return f"after {steps} step{'s' * (steps > 1)}, in epoch {min(self.run.epoch, self.run.epochs)}"
 
     def _epoch(self, interruptible: Interruptible) -> None:
         run, began = self.run, perf_counter()

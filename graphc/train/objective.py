@@ -229,7 +229,7 @@ def weights_of_classes(given: Any, found: Objective, labels: Array | None) -> Ar
     count, dtype = found.classes, np.dtype(found.dtype)
     if isinstance(given, str):
         if given != "balanced" or labels is None:
-            raise GraphcError(f'class_weight is {given!r}, expected weights, or "balanced" for arrays in memory')
+            raise GraphcError(f'class_weight is {given!r}, expected weights, or "balanced" for arrays')
         sizes = np.bincount(np.ravel(labels), minlength=count)
         return (sizes.sum() / (count * np.maximum(sizes, 1))).astype(dtype)
     if isinstance(given, Mapping):

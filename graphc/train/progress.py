@@ -111,20 +111,20 @@ def in_notebook() -> bool:
     return type(current).__name__ == "ZMQInteractiveShell" and find_spec("ipywidgets") is not None
 
 
-def progress_on(stream: TextIO | None = None, verbose: int = 1) -> Callback:
+def progress_on(stream: TextIO | None = None, verbose: int | str = 1) -> Callback:
     """What reports on training: 0 nothing, 1 Live on a terminal and Lines elsewhere, 2 Lines.
 
     On standard output unless a stream is given. Raises GraphcError for another number.
     """
     stream = stream or sys.stdout
-    match int(verbose):
+    match verbose if isinstance(verbose, str) else int(verbose):
         case 0:
             return Callback()
-        case 1:
+        case 1 | "auto":
             return Live(stream) if stream.isatty() or in_notebook() else Lines(stream)
         case 2:
             return Lines(stream)
         case _:
             raise GraphcError(
-                f"verbose is {verbose}, expected 0 (silent), 1 (a live line) or 2 (one line an epoch)",
+                f"verbose is {verbose!r}, expected 0 (silent), 1 (a live line) or 2 (one line an epoch)",
             )

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphc.dsl.parameter import Parameter
+from graphc.dsl.trace import ordered
 from graphc.errors import GraphcError, NonFiniteError
 from graphc.train.callbacks.run import Callback, Run
 from graphc.train.fitting import Training
 from graphc.train.history import pyplot
+from graphc.train.objective import flat
 from graphc.train.optimisers import Optimizer
+from graphc.train.ranges import count, seed_or_common
 from graphc.train.trainer import DEFAULT_BATCH_SIZE, Model
 
 Numbers = npt.NDArray[np.float64]
@@ -60,30 +64,30 @@ class LearningRates:
 
 def find_learning_rate(
     model: Model, x: Any, y: Any = None, *, optimizer: Optimizer | None = None, start: float = 1e-7, end: float = 10.0,
-    steps: int = 100, batch_size: int = DEFAULT_BATCH_SIZE, smoothing: float = 0.9, seed: int = 0,
+    steps: int = 100, batch_size: int = DEFAULT_BATCH_SIZE, smoothing: float = 0.9, seed: int | None = None,
     threads: int | None = None,
 ) -> LearningRates:  # fmt: skip
     """The losses of steps whose rate grows from `start` to `end` by the same factor each, until they diverge.
 
     Data as in `fit`. Losses are averaged exponentially, m ← smoothing·m + (1 - smoothing)·loss, without the bias of the
-    first ones. Afterwards parameters, the optimiser's state and its rate are what they were.
+    first ones. Afterwards the program, its parameters, the optimiser's state and rate are what they were.
     Raises GraphcError for senseless bounds, DataError, InputError as `fit`, NonFiniteError if the first steps diverge.
     Source: Smith 2017, "Cyclical learning rates for training neural networks", arXiv:1506.01186.
     """
     if not (0 < start < end < math.inf and steps > 1 and 0 <= smoothing < 1):
         raise GraphcError(f"expected 0 < start < end, steps > 1 and smoothing in 0..1, got {start}, {end}, {steps}")
-    source = model.source(x, y)
-    program = model.compile(optimizer, threads=threads, seed=seed)
-    if not hasattr(program.optimizer, "lr"):
-        raise GraphcError(f"{type(program.optimizer).__name__} has no learning rate to look for")
+    source, seed, batch_size = model.source(x, y), seed_or_common(seed), count("batch_size", batch_size)
     rates = start * (end / start) ** (np.arange(steps) / (steps - 1))
-    search = _Search(steps, getattr(program.optimizer, "accumulate", 1), smoothing)
-    with _as_before(model, program):
+    with _as_before(model):
+        program = model.compile(optimizer, threads=threads, seed=seed)
+        if not hasattr(program.optimizer, "lr"):
+            raise GraphcError(f"{type(program.optimizer).__name__} has no learning rate to look for")
+        search = _Search(steps, getattr(program.optimizer, "accumulate", 1), smoothing)
         before = program.steps // search.accumulate
-        program.optimizer.lr = lambda update: float(rates[min(update - 1 - before, steps - 1)])
-        run = Run(model, program, source, sys.maxsize, batch_size, seed, callbacks=(search,))
-        with suppress(NonFiniteError):
-            Training(run, constants=model.constants)()
+        with _rate(program.optimizer, lambda update: float(rates[min(update - 1 - before, steps - 1)])):
+            run = Run(model, program, source, sys.maxsize, batch_size, seed, callbacks=(search,))
+            with suppress(NonFiniteError):
+                Training(run, constants=model.constants)()
     losses = search.smoothed
     if len(losses) < 3:
         raise GraphcError(f"training diverges at once, at a learning rate of {start:g}", hint="a smaller start")
@@ -122,12 +126,30 @@ class _Search(Callback):
 
 
 @contextmanager
-def _as_before(model: Model, program: Any) -> Iterator[None]:
-    """What is done meanwhile leaves no trace in a model and in the state of its program."""
-    state, lr, history = program.state_dict(), program.optimizer.lr, model.history
+def _rate(optimizer: Any, rate: Any) -> Iterator[None]:
+    """Meanwhile an optimiser has another learning rate."""
+    before, optimizer.lr = optimizer.lr, rate
     try:
         yield
     finally:
-        program.optimizer.lr = lr
-        program.load_state_dict(state)
-        model.history = history
+        optimizer.lr = before
+
+
+@contextmanager
+def _as_before(model: Model) -> Iterator[None]:
+    """What is done meanwhile leaves no trace in a model: its program, its parameters, whether drawn or not."""
+    tensors = ordered(flat(model.outputs, model.loss, model.metrics))
+    values = {p: p.value if p.version else None for p in tensors if isinstance(p, Parameter)}
+    held, program = dict(vars(model)), model._training
+    state = program.state_dict() if program is not None else {}
+    try:
+        yield
+    finally:
+        vars(model).update(held)
+        for parameter, value in values.items():
+            if value is None:
+                parameter.forget()
+            else:
+                parameter.value = value
+        if program is not None:
+            program.load_state_dict(state)

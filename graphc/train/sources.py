@@ -47,10 +47,7 @@ def _read(x: Any, names: tuple[str, ...], limit: int | None) -> Source:
     source: Source
     match x:
         case str() | PathLike():
-            raise DataError(
-                f"{x} is the name of a file, expected what it holds",
-                hint="graphc.data has read_csv, read_npz, open_npy, image_folder",
-            )
+            raise _name_of_file(x)
         case Source():
             source = x
         case Rows():
@@ -69,6 +66,13 @@ def _read(x: Any, names: tuple[str, ...], limit: int | None) -> Source:
                 hint="arrays x and y, a dict of arrays by input name, or an iterable of batches (x, y)",
             )
     return source if limit is None else Limited(source, limit)
+
+
+def _name_of_file(x: Any) -> DataError:
+    return DataError(
+        f"{x} is the name of a file, expected what it holds",
+        hint="graphc.data has read_csv, read_npz, open_npy, image_folder",
+    )
 
 
 def _augmented(source: Source, augmented: Augmented) -> Source:
@@ -101,6 +105,8 @@ def _by_name(x: Any, y: Any, names: Sequence[str]) -> dict[str, Array]:
             if isinstance(x, Readable | Augmented | Source) or callable(x) or hasattr(x, "__next__"):
                 raise DataError(f"y must be left out: {type(x).__name__} gives the targets too", hint="fit(x)")
             given[names[1]] = y
+    if files := [path for path in given.values() if isinstance(path, str | PathLike)]:
+        raise _name_of_file(files[0])
     arrays = {name: numbers(name, array) for name, array in given.items()}
     same_lengths(arrays)
     return arrays

@@ -14,7 +14,18 @@ from graphc.dsl.tensor import Input, Tensor, input
 from graphc.errors import DataError, GraphcError
 from graphc.runtime.threads import default_threads
 from graphc.train.callbacks.run import Callback, Run, in_turn
-from graphc.train.feeding import Since, batches, by_name, limited, shaped, split
+from graphc.train.feeding import (
+    Since,
+    arrays_of,
+    batches,
+    by_name,
+    is_pair,
+    limited,
+    shaped,
+    split,
+    within,
+    without_targets,
+)
 from graphc.train.fitting import Training, rate_over
 from graphc.train.guard import Guard
 from graphc.train.history import History
@@ -22,6 +33,7 @@ from graphc.train.metrics.metric import Measured, Totals, statistics_of
 from graphc.train.objective import flat, inputs_of, objective, of_classifier, weights_of_classes
 from graphc.train.optimisers import Adam, Optimizer
 from graphc.train.progress import progress_on
+from graphc.train.ranges import count, seed_or_common
 from graphc.train.sources import Arrays, Readable, Source, source_of
 from graphc.train.userfile import is_classifier
 
@@ -91,33 +103,48 @@ class Model:
     # ------------------------------------------------------------------------------------------- programs
 
     def compile(
-        self, optimizer: Optimizer | None = None, *, threads: int | None = None, seed: int = 0, guard: Guard = "loss"
+        self,
+        optimizer: Optimizer | None = None,
+        *,
+        threads: int | None = None,
+        seed: int | None = None,
+        guard: Guard = "loss",
     ) -> Any:
         """The training program: forward, backward and update as one native call.
 
         The same program as long as optimiser, guard and trainable parameters stay the same; otherwise the optimiser's
         state is new. Without an optimiser, that of before is used, or Adam. Parameters without a value are drawn from
-        `seed`.
+        `seed`, or that of `graphc.seed`.
         """
+        return self._compile(optimizer, self.constants, threads, seed, guard)
+
+    def _compile(
+        self,
+        optimizer: Optimizer | None,
+        constants: dict[str, Array],
+        threads: int | None,
+        seed: int | None,
+        guard: Guard,
+    ) -> Any:
+        """The training program that is fed such constants besides the data."""
         from graphc.pipeline import compile_training
 
         if optimizer is None:
             optimizer = self._training.optimizer if self._training is not None else Adam()
         known = self._training
         same = known is not None and known.optimizer is optimizer
-        if not same or self._compiled_for != (guard, tuple(self.constants), _trainable(known)):
+        if not same or self._compiled_for != (guard, tuple(constants), _trainable(known)):
             self._training = compile_training(
-                self._trained, optimizer=optimizer, outputs=self.outputs, metrics=self.metrics, threads=threads,
-                seed=seed, guard=guard,
+                self._trained(constants), optimizer=optimizer, outputs=self.outputs, metrics=self.metrics,
+                threads=threads, seed=seed_or_common(seed), guard=guard,
             )  # fmt: skip
-            self._compiled_for = guard, tuple(self.constants), _trainable(self._training)
-        self._training.threads = threads or default_threads()
+            self._compiled_for = guard, tuple(constants), _trainable(self._training)
+        self._training.threads, self.constants = threads or default_threads(), constants
         return self._training
 
-    @property
-    def _trained(self) -> Any:
-        """The loss of the training program, with weights of the classes if any have been given."""
-        if not self.constants or self.objective.weighted is None:
+    def _trained(self, constants: Mapping[str, Array]) -> Any:
+        """The loss of the training program, with weights of the classes if there are any."""
+        if not constants or self.objective.weighted is None:
             return self.loss
         return self.objective.weighted(input(CLASS_WEIGHT, (self.objective.classes,), self.objective.dtype))
 
@@ -142,8 +169,8 @@ class Model:
     def fit(
         self, x: Any, y: Any = None, *, epochs: int = 10, batch_size: int = DEFAULT_BATCH_SIZE,
         optimizer: Optimizer | None = None, validation_data: Any = None, validation_split: float = 0.0,
-        class_weight: Any = None, callbacks: Callback | Iterable[Callback] = (), shuffle: bool = True, seed: int = 0,
-        threads: int | None = None, verbose: int = 1, resume: str | Path | None = None,
+        class_weight: Any = None, callbacks: Callback | Iterable[Callback] | None = (), shuffle: bool = True,
+        seed: int | None = None, threads: int | None = None, verbose: int | str = 1, resume: str | Path | None = None,
         steps_per_epoch: int | None = None, drop_last: bool = False, guard: Guard = "loss",
     ) -> History:  # fmt: skip
         """Train on samples `x` with targets `y`, shuffled anew for each epoch, as seed and number of the epoch decide.
@@ -162,13 +189,14 @@ class Model:
         it would spoil, and the error says which formula has made it; that takes some speed.
         Raises DataError for data that do not go together, InputError and NonFiniteError as the program, GraphcError.
         """
-        if batch_size < 1 or epochs < 1 or (steps_per_epoch is not None and steps_per_epoch < 1):
-            given = f"{batch_size}, {epochs}" + ("" if steps_per_epoch is None else f", {steps_per_epoch}")
-            raise GraphcError(f"batch_size, epochs and steps_per_epoch must be at least 1, got {given}")
-        source, held_out = self._sources(x, y, validation_data, validation_split)
-        self._weigh(class_weight, source)
+        epochs, batch_size = count("epochs", epochs), count("batch_size", batch_size)
+        if steps_per_epoch is not None:
+            steps_per_epoch = count("steps_per_epoch", steps_per_epoch)
+        seed = seed_or_common(seed)
         listeners = in_turn(progress_on(verbose=verbose), callbacks)
-        program = self.compile(optimizer, threads=threads, seed=seed, guard=guard)
+        source, held_out = self._sources(x, y, validation_data, validation_split)
+        weights = self._weights(class_weight, source)
+        program = self._compile(optimizer, weights, threads, seed, guard)
         score = self._scorer(held_out, threads)
         if isinstance(source, Arrays):
             program.check({**source.arrays, **self.constants})
@@ -212,15 +240,17 @@ class Model:
 
         Raises DataError, InputError.
         """
-        if isinstance(x, list) or (hasattr(x, "__len__") and not len(x)):
+        if (isinstance(x, list) and len(self.x) == 1) or (hasattr(x, "__len__") and not len(x)):
             x = np.asarray(x)
             if not len(x):
                 raise DataError("there are no samples to predict")
+        batch_size = count("batch_size", batch_size)
         program = self._compiled("predict", self.outputs, threads)
         names = self.names if isinstance(x, Readable | Source) else self.x
+        samples = without_targets(by_name("x", x, self.x), len(self.x), len(self.names))
         parts = [
             program(**{name: batch[name] for name in self.x if name in batch})
-            for batch in batches(source_of(*self._given(x, None), names), batch_size)
+            for batch in batches(source_of(samples, None, names), batch_size)
         ]
         match parts[0]:
             case Mapping():
@@ -231,6 +261,7 @@ class Model:
                 return np.concatenate(parts)
 
     def _score(self, source: Source, batch_size: int, threads: int | None) -> dict[str, Any]:
+        batch_size = count("batch_size", batch_size)
         program, totals = self._evaluation(threads), Totals(self.measured)
         for batch in batches(source, batch_size):
             totals.add(program(**batch), len(next(iter(batch.values()))))
@@ -244,8 +275,14 @@ class Model:
         if source is None:
             return dict
         if isinstance(source, Arrays):
-            self._evaluation(threads).check(source.arrays)
-        return lambda: self._score(source, EVALUATION_BATCH_SIZE, threads)
+            with within("validation_data"):
+                self._evaluation(threads).check(source.arrays)
+
+        def score() -> dict[str, Any]:
+            with within("validation_data"):
+                return self._score(source, EVALUATION_BATCH_SIZE, threads)
+
+        return score
 
     def _resume(self, run: Run, where: str | Path, verbose: int) -> None:
         from graphc.train.checkpoints.running import load_run
@@ -266,6 +303,8 @@ class Model:
     def _given(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Samples and targets by name where there are several of them, targets in the shape of their input."""
         xs, ys = by_name("x", x, self.x), by_name("y", y, self.y)
+        if isinstance(xs, dict) and ys is not None and not isinstance(ys, dict):
+            ys = {self.y[0]: ys}
         for target in self.objective.targets:
             if isinstance(ys, dict) and target.name in ys:
                 ys[target.name] = shaped(ys[target.name], target)
@@ -278,27 +317,26 @@ class Model:
         if not validation_split:
             held_out = None
             if validation_data is not None:
-                pair = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
+                pair = validation_data if is_pair(validation_data) else (validation_data, None)
                 if len(pair) != 2:
                     raise DataError(f"validation_data has {len(pair)} parts, expected (x, y)")
-                held_out = self.source(*pair)
+                with within("validation_data"):
+                    held_out = self.source(*pair)
             return self.source(x, y), held_out
         if validation_data is not None:
             raise GraphcError("there are validation_data and validation_split", hint="give one of them")
         return split(self.source(x, y), validation_split)
 
-    def _weigh(self, given: Any, source: Source) -> None:
-        """Take the weights of the classes. Raises GraphcError where there are no classes, or others."""
+    def _weights(self, given: Any, source: Source) -> dict[str, Array]:
+        """The weights of the classes, by input. Raises GraphcError where there are no classes, or others."""
         if given is None:
-            self.constants = {name: np.ones_like(value) for name, value in self.constants.items()}
-            return
+            return {name: np.ones_like(value) for name, value in self.constants.items()}
         if self.objective.weighted is None:
             raise GraphcError(
                 "class_weight needs a loss of class numbers that Model makes, by name or for a classifier of "
                 "graphc.models; this one is made already", hint="gc.cross_entropy(logits, labels, weight=...)",
             )  # fmt: skip
-        labels = source.arrays[self.y[0]] if isinstance(source, Arrays) else None
-        self.constants = {CLASS_WEIGHT: weights_of_classes(given, self.objective, labels)}
+        return {CLASS_WEIGHT: weights_of_classes(given, self.objective, arrays_of(source).get(self.y[0]))}
 
     # ----------------------------------------------------------------------------------------------- files
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,12 @@ class _Patience(Callback):
     def start(self, run: Run) -> None:
         if self.monitor not in run.metrics:
             validated = any(name.startswith("val_") for name in run.metrics)
+            near = get_close_matches(self.monitor, run.metrics, 1) if validated else []
             raise GraphcError(
                 f"{self._name} watches {self.monitor!r}, but epochs give {', '.join(run.metrics)}",
-                hint="" if validated else 'pass validation_data or validation_split, or watch "loss"',
+                hint=(f"did you mean {near[0]!r}?" if near else "")
+                if validated
+                else 'pass validation_data or validation_split, or watch "loss"',
             )
         if not run.resumed:
             self.best, self.best_epoch, self.waited = math.nan, 0, 0

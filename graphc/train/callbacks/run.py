@@ -136,10 +136,12 @@ class Callback:
         """Go on from a state; `start` comes after it."""
 
 
-def in_turn(first: Callback, others: Callback | Iterable[Callback]) -> tuple[Callback, ...]:
+def in_turn(first: Callback, others: Callback | Iterable[Callback] | None) -> tuple[Callback, ...]:
     """The order in which callbacks are heard: as they are given, but the `last` ones last. Raises GraphcError."""
-    callbacks = [first, *([others] if isinstance(others, Callback) else others)]
+    callbacks = [first, *([others] if isinstance(others, Callback | type) else others or ())]
     for callback in callbacks:
+        if isinstance(callback, type):
+            raise GraphcError(f"{callback.__name__} is a class, expected a callback", hint=f"{callback.__name__}(...)")
         if not isinstance(callback, Callback):
             raise GraphcError(
                 f"{type(callback).__name__} is no callback", hint="derive it from gc.Callback, or use gc.LambdaCallback"

@@ -77,10 +77,12 @@ def finite(name: str, array: Array, rows: npt.NDArray[np.int64] | None = None, u
             first, *inside = map(int, np.unravel_index(int(np.argmin(piece)), piece.shape))
             value = array[(start + first, *inside)]
             number = start + first if rows is None else int(rows[start + first])
+            a = name if name.isidentifier() else "x"
             where = f" at [{', '.join(map(str, inside))}]" if inside else ""
             raise DataError(
                 f"{name}: {unit} {number} is {value}{where}, expected finite numbers",
-                hint="leave such samples out: keep = np.isfinite(x).reshape(len(x), -1).all(1), then x[keep], y[keep]",
+                hint=f"leave such samples out: keep = np.isfinite({a}).reshape(len({a}), -1).all(1), "
+                "then x[keep], y[keep]",
             )
 
 

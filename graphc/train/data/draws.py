@@ -21,6 +21,9 @@ MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
 WEYL = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
 ROUNDS = 10
 
+CHUNK = 1 << 12
+"""How many counters are worked on at a time: few enough for a core's cache."""
+
 
 def philox(key: Words, counters: Words) -> Words:
     """Four words of 32 bits [4, ...] for counters of four words [4, ...], all in 64 bits, with a key of two."""
@@ -46,11 +49,15 @@ class Draws:
     def words(self, *shape: int) -> npt.NDArray[np.uint32]:
         """Integers of 32 bits [samples, *shape]."""
         count, width = prod(shape), -(-prod(shape) // 4)
-        counters = np.empty((4, len(self), width), np.uint64)
-        counters[0], counters[1] = np.arange(width), self._calls
-        counters[2], counters[3] = (self._numbers & LOW)[:, None], (self._numbers >> HALF)[:, None]
+        words = np.empty((len(self), width, 4), np.uint32)
+        size = max(1, CHUNK // max(width, 1))
+        for start in range(0, len(self), size):
+            numbers = self._numbers[start : start + size, None]
+            counters = np.empty((4, len(numbers), width), np.uint64)
+            counters[0], counters[1] = np.arange(width), self._calls
+            counters[2], counters[3] = numbers & LOW, numbers >> HALF
+            words[start : start + size] = philox(self._key, counters).transpose(1, 2, 0)
         self._calls += 1
-        words = philox(self._key, counters).astype(np.uint32).transpose(1, 2, 0)
         return words.reshape(len(self), 4 * width)[:, :count].reshape(len(self), *shape)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Floats:
