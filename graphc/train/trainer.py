@@ -284,7 +284,7 @@ class Model:
 
         return score
 
-    def _resume(self, run: Run, where: str | Path, verbose: int) -> None:
+    def _resume(self, run: Run, where: str | Path, verbose: int | str) -> None:
         from graphc.train.checkpoints.running import load_run
 
         epochs = run.epochs - run.first

@@ -115,6 +115,7 @@ def test_a_callback_that_is_restored_decides_as_the_one_that_went_on(make, cut):
     state, arrays = json.loads(json.dumps(first.state())), {n: a.copy() for n, a in first.arrays().items()}
     second, run = make(), run_of()
     run.history += before.history
+    run.optimizer.lr = before.optimizer.lr
     second.restore(state, arrays)
     second.start(run)
     hear(second, values[cut:], run, first=cut + 1)

@@ -129,7 +129,6 @@ class ReduceLROnPlateau(_Patience):
     cooldown: int = 0
     min_lr: float = 0.0
     _resting: int = field(default=0, init=False)
-    _rate: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -144,9 +143,7 @@ class ReduceLROnPlateau(_Patience):
                 hint="either a schedule or this callback",
             )
         if not run.resumed:
-            self._resting, self._rate = 0, None
-        elif self._rate is not None:
-            run.optimizer.lr = self._rate
+            self._resting = 0
 
     def epoch(self, run: Run, epoch: Epoch) -> None:
         if not self.improved(epoch) and self._resting:
@@ -155,11 +152,10 @@ class ReduceLROnPlateau(_Patience):
         if self.waited and self.waited >= self.patience:
             run.optimizer.lr = max(self.factor * run.optimizer.lr, self.min_lr)
             self.waited, self._resting = 0, self.cooldown
-        self._rate = run.optimizer.lr
 
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "resting": self._resting, "rate": self._rate}
+        return {**super().state(), "resting": self._resting}
 
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         super().restore(state, arrays)
-        self._resting, self._rate = state["resting"], state["rate"]
+        self._resting = state["resting"]

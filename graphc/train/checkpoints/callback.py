@@ -9,6 +9,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from graphc.errors import DataError, GraphcError
 from graphc.train.callbacks.run import Array, Callback, Run
 from graphc.train.checkpoints.arrays import write_arrays
@@ -26,7 +28,7 @@ class Checkpoint(Callback):
 
     A checkpoint is made after every epoch (not with `every=None`), and within one when so many `seconds` have passed or
     `steps` have been taken since the last, at the end of the segment that is under way (about a twentieth of a second).
-    Ctrl-C makes one too. The last `keep` are kept, so that one is intact whatever happens to the other. `best` names a
+    Ctrl-C makes one too, and an error, unless the parameters are not finite by then. The last `keep` are kept, so that one is intact whatever happens to the other. `best` names a
     metric such as "val_loss": the weights of the epoch in which it was best are in best.safetensors.
     Raises DataError if the directory holds another training's checkpoints or cannot be written, GraphcError for
     senseless settings and a metric that epochs do not give.
@@ -84,7 +86,7 @@ class Checkpoint(Callback):
             self._save(run)
 
     def stop(self, run: Run, message: str) -> None:
-        if run.steps > self._steps:
+        if run.steps > self._steps and all(np.isfinite(p.value).all() for p in run.program.parameters.values()):
             self._save(run)
 
     def _save(self, run: Run) -> None:

@@ -148,8 +148,12 @@ def _arrays(where: str, item: Any, names: Sequence[str]) -> Batch:
     match item:
         case Mapping():
             given = dict(item)
-        case (Mapping() as x, y) if len(names) == 2:
-            given = {**x, names[1]: y}
+        case (Mapping() as x, Mapping() as y):
+            given = {**x, **y}
+        case (Mapping() as x, y) if len(rest := [name for name in names if name not in x]) == 1:
+            given = {**x, rest[0]: y}
+        case (tuple() | list() as x, y) if len(names) == len(x) + 1 > 2:
+            given = dict(zip(names, (*x, y), strict=True))
         case tuple() | list() if len(item) == len(names):
             given = dict(zip(names, item, strict=True))
         case _ if len(names) == 1 and not isinstance(item, tuple | list):
