@@ -20,14 +20,13 @@ from graphc.dsl.trace import Traced
 from graphc.errors import InputError
 from graphc.graph.ir import Graph, Value
 from graphc.runtime.driver import Driver, Indices, feed
-from graphc.runtime.inputs import Signature, converted, scalar_names
+from graphc.runtime.inputs import Signature, converted, has_samples, scalar_names, turns
 from graphc.schedule.arrange import Array, aligned, arrange, restore
 from graphc.study.diagnose import find_non_finite
 from graphc.train.metrics.metric import Measured, Metric, Totals, statistics_of
 from graphc.train.optimisers import Optimizer
 from graphc.train.optimisers.average import averaged
 from graphc.train.optimisers.updating import slot
-from graphc.types import Batch
 
 if TYPE_CHECKING:
     from graphc.study.compiled import Compiled
@@ -287,21 +286,15 @@ class TrainingProgram(_Program):
     ) -> Iterator[Segment]:  # fmt: skip
         """The same as `epoch`, in parts of about a twentieth of a second, each of which is run when it is asked for."""
         given, count = self._signature.check_data(data)
-        turns = _order(order, count)
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}, expected at least 1")
-        if drop_last:
-            turns = turns[: len(turns) // batch_size * batch_size]
-        if not len(turns):
-            raise InputError("there is no minibatch", hint="fewer samples than batch_size: leave out drop_last")
-        return self._segments(given, turns, min(batch_size, len(turns)))
+        rows = turns(order, count, batch_size, drop_last)
+        return self._segments(given, rows, min(batch_size, len(rows)))
 
     def _segments(self, given: Mapping[str, Array], turns: Indices, size: int) -> Iterator[Segment]:
         inputs = self._signature.inputs
         batches = {
             name: aligned((size, *value.type.concrete(1)[1:]), value.type.dtype.numpy)
             for name, value in inputs.items()
-            if _has_samples(name, value)
+            if has_samples(name, value)
         }
         if not batches:
             raise InputError("no input has a batch axis, so there are no minibatches", hint="call step()")
@@ -354,27 +347,6 @@ class TrainingProgram(_Program):
         change = self._clock.advance(done)
         if change == self._seen + 1:  # nobody else has changed a parameter meanwhile
             self._seen = change
-
-
-def _order(order: npt.ArrayLike | None, count: int) -> Indices:
-    """The indices of samples as native code takes them. Raises InputError."""
-    if order is None:
-        return np.arange(count)
-    given = np.asarray(order)
-    if given.ndim != 1 or given.dtype.kind not in "iu":
-        raise InputError(f"order is {given.dtype} of shape {given.shape}, expected a list of indices of samples")
-    if len(given) and not 0 <= given.min() <= given.max() < count:
-        bad = given.min() if given.min() < 0 else given.max()
-        raise InputError(f"order holds {bad}, expected indices in 0..{count - 1}")
-    return np.ascontiguousarray(given, np.int64)
-
-
-def _has_samples(name: str, value: Value) -> bool:
-    """Whether an input has a batch axis. Raises InputError when it is not the first."""
-    position = next((k for k, extent in enumerate(value.type.shape) if isinstance(extent, Batch)), None)
-    if position:
-        raise InputError(f"axis {position} of input {name} is the batch, expected axis 0", hint="call step()")
-    return position is not None
 
 
 class InferenceProgram(_Program):

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from graphc.errors import InputError
 from graphc.graph.ir import Graph, Value
 from graphc.ops.structure import gather_limits
-from graphc.runtime.driver import inside
+from graphc.runtime.driver import Indices, inside
 from graphc.runtime.executable import address
 from graphc.schedule.arrange import Array
 from graphc.types import Batch
@@ -181,3 +182,36 @@ def scalar_names(scalars: Iterable[str], graph: Graph) -> dict[str, str]:
 
 def _shape(value: Value) -> str:
     return "(" + ", ".join(map(str, value.type.shape)) + ")"
+
+
+def turns(order: npt.ArrayLike | None, count: int, batch_size: int, drop_last: bool = False) -> Indices:
+    """The rows of so many samples in the order of their turns, as native code takes them. Raises InputError."""
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}, expected at least 1")
+    rows = _order(order, count)
+    if drop_last:
+        rows = rows[: len(rows) // batch_size * batch_size]
+    if not len(rows):
+        raise InputError("there is no minibatch", hint="fewer samples than batch_size: leave out drop_last")
+    return rows
+
+
+def _order(order: npt.ArrayLike | None, count: int) -> Indices:
+    """Indices of samples, checked. Raises InputError."""
+    if order is None:
+        return np.arange(count)
+    given = np.asarray(order)
+    if given.ndim != 1 or given.dtype.kind not in "iu":
+        raise InputError(f"order is {given.dtype} of shape {given.shape}, expected a list of indices of samples")
+    if len(given) and not 0 <= given.min() <= given.max() < count:
+        bad = given.min() if given.min() < 0 else given.max()
+        raise InputError(f"order holds {bad}, expected indices in 0..{count - 1}")
+    return np.ascontiguousarray(given, np.int64)
+
+
+def has_samples(name: str, value: Value) -> bool:
+    """Whether an input has a batch axis. Raises InputError when it is not the first."""
+    position = next((k for k, extent in enumerate(value.type.shape) if isinstance(extent, Batch)), None)
+    if position:
+        raise InputError(f"axis {position} of input {name} is the batch, expected axis 0", hint="call step()")
+    return position is not None

@@ -30,7 +30,9 @@ def by_name(what: str, given: Any, names: tuple[str, ...]) -> Any:
             raise DataError(f"{what} has {len(given)} arrays, expected {', '.join(names)}")
         return dict(zip(names, given, strict=True))
     if hasattr(given, "__array__") and len(names) > 1:
-        raise DataError(f"{what} is one array, expected {', '.join(names)}", hint="a tuple of arrays, or a dict by name")
+        raise DataError(
+            f"{what} is one array, expected {', '.join(names)}", hint="a tuple of arrays, or a dict by name"
+        )
     return given
 
 

@@ -237,7 +237,7 @@ def test_senseless_requests_are_refused_before_anything_is_changed(model, linear
 
 
 def test_validation_split_needs_arrays(model):
-    with pytest.raises(DataError, match="validation_split needs arrays in memory"):
+    with pytest.raises(DataError, match="validation_split needs arrays, in memory or in mapped files"):
         model.fit(lambda: iter([(X, Y)]), validation_split=0.5, verbose=0)
 
 

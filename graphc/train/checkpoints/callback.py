@@ -28,8 +28,9 @@ class Checkpoint(Callback):
 
     A checkpoint is made after every epoch (not with `every=None`), and within one when so many `seconds` have passed or
     `steps` have been taken since the last, at the end of the segment that is under way (about a twentieth of a second).
-    Ctrl-C makes one too, and an error, unless the parameters are not finite by then. The last `keep` are kept, so that one is intact whatever happens to the other. `best` names a
-    metric such as "val_loss": the weights of the epoch in which it was best are in best.safetensors.
+    Ctrl-C makes one too, and so does an error, unless the parameters are not finite by then. The last `keep` are kept,
+    so that one is intact whatever happens to the other. `best` names a metric such as "val_loss": the weights of the
+    epoch in which it was best are in best.safetensors.
     Raises DataError if the directory holds another training's checkpoints or cannot be written, GraphcError for
     senseless settings and a metric that epochs do not give.
     """

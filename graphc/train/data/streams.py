@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ class Stream:
         self._once = isinstance(batches, Iterator)
         self._kind = "generator" if self._once else type(batches).__name__
         self._open: Iterator[Batch] | None = None
+        self._rest: Batch | None = None
+        """What the last epoch did not need of its last batch comes first in the next one."""
         self._given = 0
         self._count = limit
 
@@ -50,7 +53,7 @@ class Stream:
         if self._once and epoch > 1 and self._limit is None:
             raise self._exhausted(epoch)
         if not self._once or self._open is None:
-            self._open, self._given = self._checked(epoch), 0
+            self._open, self._given, self._rest = self._checked(epoch), 0, None
         before = (epoch - 1) * self._limit if self._once and self._limit is not None else 0
         if self._given > before + start:
             raise DataError(
@@ -58,7 +61,8 @@ class Stream:
                 hint="give a function that returns a new one: fit(lambda: batches())",
             )
         skip, done, rest = before + start - self._given, start, None
-        for batch in self._open:
+        unused, self._rest = self._rest, None
+        for batch in chain([] if unused is None else [unused], self._open):
             size = _length(batch)
             if skip >= size:
                 skip, self._given = skip - size, self._given + size
@@ -73,7 +77,7 @@ class Stream:
                 yield Block(_until(joined, whole))
             rest = _from(joined, whole)
             if done == self._limit:
-                self._put_back(rest)
+                self._rest = rest if _length(rest) else None
                 return
         if rest is not None and _length(rest):
             done, self._given = done + _length(rest), self._given + _length(rest)
@@ -83,17 +87,6 @@ class Stream:
         if self._limit is not None:
             raise self._too_short(done, batch_size, epoch)
         self._count = done
-
-    def _put_back(self, rest: Batch) -> None:
-        """What the epoch did not need comes first in the next one."""
-        following = self._open
-        assert following is not None
-
-        def continued() -> Iterator[Batch]:
-            yield rest
-            yield from following
-
-        self._open = continued() if _length(rest) else following
 
     def _checked(self, epoch: int) -> Iterator[Batch]:
         """The batches by input name, each like the first one."""

@@ -13,9 +13,9 @@ from graphc.dsl.parameter import Parameter
 from graphc.dsl.state import take, values_of
 from graphc.dsl.tensor import Tensor
 from graphc.dsl.trace import Traced, trace
-from graphc.errors import GraphError, InputError
-from graphc.programs import COUNT, Segment, _has_samples, _order, _Program
-from graphc.runtime.inputs import converted
+from graphc.errors import GraphError
+from graphc.programs import COUNT, Segment, _Program
+from graphc.runtime.inputs import converted, has_samples, turns
 from graphc.runtime.threads import default_threads
 from graphc.schedule.arrange import Array
 from graphc.study.diagnose import find_non_finite
@@ -159,21 +159,15 @@ class MinimisingProgram(_Program):
         Raises InputError and NonFiniteError as `step`.
         """
         given, count = self._signature.check_data(data)
-        turns = _order(order, count)
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}, expected at least 1")
-        if drop_last:
-            turns = turns[: len(turns) // batch_size * batch_size]
-        if not len(turns):
-            raise InputError("there is no minibatch", hint="fewer samples than batch_size: leave out drop_last")
-        whole = len(turns) == count <= batch_size and np.array_equal(np.sort(turns), np.arange(count))
-        return self._segments(given, [None] if whole else list(_batches(turns, batch_size)), count)
+        rows = turns(order, count, batch_size, drop_last)
+        whole = len(rows) == count <= batch_size and np.array_equal(np.sort(rows), np.arange(count))
+        return self._segments(given, [None] if whole else list(_batches(rows, batch_size)), count)
 
     def _segments(
         self, given: Mapping[str, Array], batches: Sequence[npt.NDArray[np.int64] | None], count: int
     ) -> Iterator[Segment]:
         inputs = self._signature.inputs
-        constant = [name for name, value in inputs.items() if not _has_samples(name, value)]
+        constant = [name for name, value in inputs.items() if not has_samples(name, value)]
         for rows in batches:
             taken = {name: array if rows is None or name in constant else array[rows] for name, array in given.items()}
             batch = {name: converted(value, taken[name]) for name, value in inputs.items()}
