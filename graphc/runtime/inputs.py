@@ -42,6 +42,7 @@ class Signature:
         if self._as_before(arrays):
             return arrays, self._batch
         given = {name: np.asarray(array) for name, array in self._named(arrays).items()}
+        self._check_dtypes(given)
         batch = self._sizes(given)
         checked = {name: converted(self.inputs[name], array) for name, array in given.items()}
         self._check_ranges(checked)
@@ -55,9 +56,8 @@ class Signature:
     def check_data(self, arrays: Mapping[str, Any]) -> tuple[Mapping[str, Array], int]:
         """Any number of samples, as they are, and their number: every row can be converted. Raises InputError."""
         given = {name: np.asarray(array) for name, array in self._named(arrays).items()}
+        self._check_dtypes(given)
         samples = self._sizes(given)
-        for name, array in given.items():
-            _check_dtype(self.inputs[name], array.dtype)
         self._check_ranges(given)
         return given, samples
 
@@ -83,6 +83,21 @@ class Signature:
             self._wrong_names(arrays)
         return {name: arrays[name] for name in self.inputs}
 
+    def _check_dtypes(self, arrays: Mapping[str, Array]) -> None:
+        for name, array in arrays.items():
+            _check_dtype(self.inputs[name], array.dtype, self._on_classes(name, array.shape))
+
+    def _on_classes(self, name: str, shape: tuple[int, ...]) -> str:
+        """What to do with rows that have a one for their class."""
+        classes, wanted = self.limits.get(name), self.inputs[name].type.shape
+        if classes is None or shape[1:] != (classes, *wanted[1:]):
+            return ""
+        extents = "".join(f", {extent}" for extent in (classes, *wanted[1:]))
+        return (
+            f"rows with a one for the class become class numbers with {name}.argmax(axis=1); "
+            f"for probabilities declare y=gc.input({name!r}, (gc.BATCH{extents}))"
+        )
+
     def _sizes(self, arrays: Mapping[str, Array]) -> int:
         """The number of samples, 1 if no shape tells it."""
         batch: int | None = None
@@ -93,7 +108,7 @@ class Signature:
             if array.ndim != len(shape):
                 raise InputError(
                     f"input {name} has rank {array.ndim} (shape {array.shape}), expected {_shape(value)}",
-                    hint=_rank_advice(name, shape, array.shape, self.limits.get(name)),
+                    hint=self._on_classes(name, array.shape) or _on_rank(name, shape, array.ndim),
                 )
             for axis, (extent, size) in enumerate(zip(shape, array.shape, strict=True)):
                 if isinstance(extent, Batch):
@@ -133,15 +148,11 @@ class Signature:
                 )
 
 
-def _rank_advice(name: str, wanted: tuple[Any, ...], got: tuple[int, ...], classes: int | None) -> str:
-    if classes is not None and got[1:] == (classes, *wanted[1:]):
-        return f"rows with a one for the class become class numbers with {name}.argmax(axis=1)"
-    if len(got) != len(wanted) - 1:
+def _on_rank(name: str, wanted: tuple[Any, ...], rank: int) -> str:
+    if rank != len(wanted) - 1:
         return ""
-    return f"an axis of one element is missing: {name}[:, None]" if wanted[1:] == (1,) else _BATCH_AXIS
-
-
-_BATCH_AXIS = "one sample still needs the batch axis: x[None]"
+    column = f"an axis of one element is missing: {name}[:, None]"
+    return column if wanted[1:] == (1,) else "one sample still needs the batch axis: x[None]"
 
 
 def _advice(bad: int, limit: int) -> str:
@@ -157,14 +168,16 @@ def converted(value: Value, given: Any) -> Array:
     return np.asarray(array, dtype=np.dtype(value.type.dtype.numpy), order="C")
 
 
-def _check_dtype(value: Value, dtype: np.dtype[Any]) -> None:
+def _check_dtype(value: Value, dtype: np.dtype[Any], advice: str = "") -> None:
     wanted = np.dtype(value.type.dtype.numpy)
     if dtype == wanted or dtype.kind == wanted.kind == "f" or (dtype.kind in "iu" and wanted.kind == "i"):
         return
     if wanted.kind == "f":
-        hint = f"convert it: x.astype('{wanted.name}')" + (", pixels also / 255" if dtype == np.uint8 else "")
+        hint = f"convert it: {value.name}.astype('{wanted.name}')" + (
+            ", pixels also / 255" if dtype == np.uint8 else ""
+        )
     else:
-        hint = "labels must be integers"
+        hint = advice or "labels must be integers"
     raise InputError(f"input {value.name} has dtype {dtype}, expected {wanted.name}", hint=hint)
 
 

@@ -37,10 +37,15 @@ def by_name(what: str, given: Any, names: tuple[str, ...]) -> Any:
 
 
 def shaped(array: Any, target: Input) -> Any:
-    """Targets [n] for outputs [n, 1] and the other way round: axes of one element make no difference."""
+    """Targets [n] for outputs [n, 1] and the other way round: axes of one element make no difference.
+
+    Integers and truth values may stand for the numbers of a loss, truth values for two classes.
+    """
     if not (isinstance(array, list | tuple) or hasattr(array, "__array__")):
         return array
-    array, wanted = numbers(target.name, array), target.shape[1:]
+    array, wanted, dtype = numbers(target.name, array), target.shape[1:], target.dtype
+    if array.dtype.kind == "b" or (array.dtype.kind in "iu" and dtype.is_float):
+        array = array.astype(dtype.numpy)
     same = [e for e in array.shape[1:] if e != 1] == [e for e in wanted if e != 1]
     return array.reshape(len(array), *wanted) if same and array.shape[1:] != wanted else array
 

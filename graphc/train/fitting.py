@@ -111,6 +111,16 @@ class Training:
                 yield from run.program.segments({**block.arrays, **self.constants}, size, order=order)
 
 
+def updates_of(run: Run, optimizer: Any) -> tuple[int | None, int]:
+    """How many updates a training has, and how many there were before it."""
+    each = getattr(optimizer, "accumulate", 1)
+    done = sum(epoch.steps for epoch in run.history) + -(-run.samples_done // run.batch_size)
+    before = (run.steps - done) // each
+    if run.samples is None:
+        return None, before
+    return -(-(run.epochs - run.first) * -(-run.samples // run.batch_size) // each), before
+
+
 @contextmanager
 def rate_over(optimizer: Any, total: int | None, before: int = 0) -> Iterator[None]:
     """Meanwhile a schedule that lasts as long as the training knows how long that is.

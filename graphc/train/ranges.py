@@ -13,7 +13,10 @@ from graphc.errors import GraphcError
 
 def check_range(name: str, value: Any, low: float, high: float) -> None:
     """Raises GraphcError unless low <= value < high, for a number or each of several."""
-    outside = np.asarray(value)[~((low <= np.asarray(value)) & (np.asarray(value) < high))]
+    values = np.asarray(value)
+    if values.dtype.kind not in "biuf":
+        raise GraphcError(f"{name} must be a number, got {value!r}")
+    outside = values[~((low <= values) & (values < high))]
     if outside.size:
         raise GraphcError(f"{name} must be in {low:g} <= {name} < {high:g}, got {outside.flat[0]:g}")
 

@@ -26,7 +26,7 @@ from graphc.train.feeding import (
     within,
     without_targets,
 )
-from graphc.train.fitting import Training, rate_over
+from graphc.train.fitting import Training, rate_over, updates_of
 from graphc.train.guard import Guard
 from graphc.train.history import History
 from graphc.train.metrics.metric import Measured, Totals, statistics_of
@@ -77,6 +77,8 @@ class Model:
         self.loss, self.metrics = self.objective.loss, dict(self.objective.metrics)
         self.x = _names(x) if x is not None else tuple(t.name for t in inputs_of([self.outputs]))
         self.y = _names(y) if y is not None else self._targets()
+        if twice := [name for name in self.names if self.names.count(name) > 1]:
+            raise GraphcError(f"two inputs are called {twice[0]}", hint="use one for both, or give them other names")
         self.history: History | None = None
         self.epochs = 0
         """How many epochs have been finished, in all fits."""
@@ -116,31 +118,33 @@ class Model:
         state is new. Without an optimiser, that of before is used, or Adam. Parameters without a value are drawn from
         `seed`, or that of `graphc.seed`.
         """
-        return self._compile(optimizer, self.constants, threads, seed, guard)
+        program = self._compile(optimizer, self.constants, threads, seed, guard)
+        self._hold(program, self.constants, guard)
+        return program
 
     def _compile(
-        self,
-        optimizer: Optimizer | None,
-        constants: dict[str, Array],
-        threads: int | None,
-        seed: int | None,
+        self, optimizer: Optimizer | None, constants: Mapping[str, Array], threads: int | None, seed: int | None,
         guard: Guard,
-    ) -> Any:
-        """The training program that is fed such constants besides the data."""
+    ) -> Any:  # fmt: skip
+        """The training program that is fed such constants besides the data: that of before, or a new one."""
         from graphc.pipeline import compile_training
 
-        if optimizer is None:
-            optimizer = self._training.optimizer if self._training is not None else Adam()
         known = self._training
+        if optimizer is None:
+            optimizer = known.optimizer if known is not None else Adam()
         same = known is not None and known.optimizer is optimizer
-        if not same or self._compiled_for != (guard, tuple(constants), _trainable(known)):
-            self._training = compile_training(
-                self._trained(constants), optimizer=optimizer, outputs=self.outputs, metrics=self.metrics,
-                threads=threads, seed=seed_or_common(seed), guard=guard,
-            )  # fmt: skip
-            self._compiled_for = guard, tuple(constants), _trainable(self._training)
-        self._training.threads, self.constants = threads or default_threads(), constants
-        return self._training
+        if same and self._compiled_for == (guard, tuple(constants), _trainable(known)):
+            known.threads = threads or default_threads()
+            return known
+        return compile_training(
+            self._trained(constants), optimizer=optimizer, outputs=self.outputs, metrics=self.metrics,
+            threads=threads, seed=seed_or_common(seed), guard=guard,
+        )  # fmt: skip
+
+    def _hold(self, program: Any, constants: dict[str, Array], guard: Guard) -> None:
+        """From now on this is the training program."""
+        self._training, self.constants = program, constants
+        self._compiled_for = guard, tuple(constants), _trainable(program)
 
     def _trained(self, constants: Mapping[str, Array]) -> Any:
         """The loss of the training program, with weights of the classes if there are any."""
@@ -194,12 +198,12 @@ class Model:
             steps_per_epoch = count("steps_per_epoch", steps_per_epoch)
         seed = seed_or_common(seed)
         listeners = in_turn(progress_on(verbose=verbose), callbacks)
-        source, held_out = self._sources(x, y, validation_data, validation_split)
+        source, held_out = self._sources(x, y, validation_data, validation_split, epochs)
         weights = self._weights(class_weight, source)
         program = self._compile(optimizer, weights, threads, seed, guard)
         score = self._scorer(held_out, threads)
         if isinstance(source, Arrays):
-            program.check({**source.arrays, **self.constants})
+            program.check({**source.arrays, **weights})
         if steps_per_epoch is not None:
             source = limited(source, x, self.names, steps_per_epoch, batch_size)
         if isinstance(x, Iterator):
@@ -213,9 +217,10 @@ class Model:
             (*names, *(f"val_{name}" for name in names if held_out is not None)), listeners,
             first=self.epochs, epoch=self.epochs + 1, measured=self.measured,
         )  # fmt: skip
+        self._hold(program, weights, guard)
         if resume is not None:
             self._resume(run, resume, verbose)
-        with rate_over(program.optimizer, *_updates(run, program.optimizer)):
+        with rate_over(program.optimizer, *updates_of(run, program.optimizer)):
             try:
                 return Training(run, score, self.constants, drop_last)()
             finally:
@@ -302,6 +307,8 @@ class Model:
 
     def _given(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Samples and targets by name where there are several of them, targets in the shape of their input."""
+        if y is not None and not self.y:
+            raise DataError(f"there is a y, but outputs and loss read {', '.join(self.x)} alone", hint="leave it out")
         xs, ys = by_name("x", x, self.x), by_name("y", y, self.y)
         if isinstance(xs, dict) and ys is not None and not isinstance(ys, dict):
             ys = {self.y[0]: ys}
@@ -312,7 +319,9 @@ class Model:
                 ys = shaped(ys, target)
         return xs, ys
 
-    def _sources(self, x: Any, y: Any, validation_data: Any, validation_split: float) -> tuple[Source, Source | None]:
+    def _sources(
+        self, x: Any, y: Any, validation_data: Any, validation_split: float, epochs: int
+    ) -> tuple[Source, Source | None]:
         """What is trained on, and what is validated on."""
         if not validation_split:
             held_out = None
@@ -321,6 +330,11 @@ class Model:
                 if len(pair) != 2:
                     raise DataError(f"validation_data has {len(pair)} parts, expected (x, y)")
                 with within("validation_data"):
+                    if epochs > 1 and isinstance(validation_data, Iterator):
+                        raise DataError(
+                            f"a generator can be read once, but there are {epochs} epochs",
+                            hint="give a function that returns a new one, or arrays",
+                        )
                     held_out = self.source(*pair)
             return self.source(x, y), held_out
         if validation_data is not None:
@@ -374,16 +388,6 @@ class Model:
 
 def _trainable(program: Any) -> frozenset[str]:
     return frozenset(name for name, parameter in program.parameters.items() if parameter.trainable)
-
-
-def _updates(run: Run, optimizer: Any) -> tuple[int | None, int]:
-    """How many updates a training has, and how many there were before it."""
-    each = getattr(optimizer, "accumulate", 1)
-    done = sum(epoch.steps for epoch in run.history) + -(-run.samples_done // run.batch_size)
-    before = (run.steps - done) // each
-    if run.samples is None:
-        return None, before
-    return -(-(run.epochs - run.first) * -(-run.samples // run.batch_size) // each), before
 
 
 def _names(given: Any) -> tuple[str, ...]:

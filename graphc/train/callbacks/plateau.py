@@ -119,8 +119,8 @@ class EarlyStopping(_Patience):
 class ReduceLROnPlateau(_Patience):
     """lr ← max(factor·lr, min_lr) each time that a metric has not become better for `patience` epochs.
 
-    After that, `cooldown` epochs are not counted. The rate stays what it is when training ends. Raises GraphcError
-    for a learning rate that is a schedule.
+    After that, `cooldown` epochs are not counted. The rate stays what it is when training ends, and groups with a rate
+    of their own keep it. Raises GraphcError for a learning rate that is a schedule.
     """
 
     patience: int = 10

@@ -96,6 +96,11 @@ def read(where: Path) -> Saved | None:
     """
     if where.suffix in (".json", TENSORS):
         path = where.with_suffix(".json")
+        if where.exists() and not path.exists():
+            raise DataError(
+                f"{where} holds tensors alone, expected a checkpoint: there is no {path.name} beside it",
+                hint=f"to begin a training with its weights: model.load({str(where)!r})",
+            )
         others = [p for p in checkpoints(where.parent) if p != path]
     else:
         others = checkpoints(where)

@@ -30,6 +30,8 @@ def numbers(name: str, given: Any) -> Array:
         ) from None
     if array.dtype.kind not in "biuf":
         raise _not_numbers(name, array)
+    if isinstance(array, np.ma.MaskedArray) and (hidden := int(np.ma.getmaskarray(array).sum())):
+        raise DataError(f"{name} is a masked array: {hidden} of its elements have no value", hint=f"{name}.filled(0)")
     if not array.ndim:
         raise DataError(f"{name} is the single number {array}, expected one entry for each sample")
     return array
@@ -38,9 +40,12 @@ def numbers(name: str, given: Any) -> Array:
 def _not_numbers(name: str, array: Array) -> DataError:
     """The error for an array of something else, with the first element that is no number."""
     wrong = (p for p in np.ndenumerate(array) if not isinstance(p[1], int | float | np.number))
-    place, first = next(wrong, ((0,), array.flat[0] if array.size else "nothing"))
-    got = f"{name}[{', '.join(map(str, place))}] is {first.item() if isinstance(first, np.generic) else first!r}"
-    if isinstance(first, str):
+    place, first = next(wrong, ((0,) * array.ndim, array.flat[0] if array.size else "nothing"))
+    where = f"{name}[{', '.join(map(str, place))}]" if place else name
+    got = f"{where} is {first.item() if isinstance(first, np.generic) else first!r}"
+    if hasattr(first, "toarray"):
+        hint = f"sparse matrices are not trained on: {name}.toarray()"
+    elif isinstance(first, str):
         hint = "class names become integers with: labels, names = graphc.data.categories(y)"
     elif array.dtype.kind == "c":
         hint = "give real and imaginary part as two channels"

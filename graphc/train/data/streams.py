@@ -141,12 +141,8 @@ def _arrays(where: str, item: Any, names: Sequence[str]) -> Batch:
     match item:
         case Mapping():
             given = dict(item)
-        case (Mapping() as x, Mapping() as y):
-            given = {**x, **y}
-        case (Mapping() as x, y) if len(rest := [name for name in names if name not in x]) == 1:
-            given = {**x, rest[0]: y}
-        case (tuple() | list() as x, y) if len(names) == len(x) + 1 > 2:
-            given = dict(zip(names, (*x, y), strict=True))
+        case (x, y) if (nested := _nested(x, y, names)) is not None:
+            given = nested
         case tuple() | list() if len(item) == len(names):
             given = dict(zip(names, item, strict=True))
         case _ if len(names) == 1 and not isinstance(item, tuple | list):
@@ -162,6 +158,19 @@ def _arrays(where: str, item: Any, names: Sequence[str]) -> Batch:
     if len(set(lengths.values())) != 1:
         raise DataError(f"{where}: expected one target for each sample, got {lengths}")
     return batch
+
+
+def _nested(x: Any, y: Any, names: Sequence[str]) -> Batch | None:
+    """The arrays of a batch some of whose parts are arrays for several inputs; None if they are not so many."""
+    given: Batch = {}
+    for part in (x, y):
+        left = [name for name in names if name not in given]
+        several = isinstance(part, tuple) or (isinstance(part, list) and len(names) > 2)
+        parts = part if several else [part]
+        given |= part if isinstance(part, Mapping) else dict(zip(left, parts, strict=False))
+        if not isinstance(part, Mapping) and len(parts) > len(left):
+            return None
+    return given if given.keys() >= set(names) else None
 
 
 def _has_parameter(function: Callable[..., Any], name: str) -> bool:

@@ -196,6 +196,8 @@ class Optimizer(ABC):
                 hint="only lr can be changed between steps; for the rest make a new optimiser",
             )
         if name == "lr" and not callable(value):
+            if np.ndim(value):
+                raise GraphcError(f"lr must be a number or a schedule, got {value!r}", hint="gc.schedules.piecewise")
             check_range("lr", value, 0, inf)
         object.__setattr__(self, name, value)
 
