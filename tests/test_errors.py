@@ -81,7 +81,7 @@ BAD_BATCHES: dict[str, tuple[Any, str]] = {
     "wrong rank": (lambda b: b | {"labels": b["labels"][:, None]}, r"input labels has rank 2 .* expected \(N\)"),
     "integer images": (
         lambda b: b | {"images": np.zeros((5, 2, 6, 6), np.uint8)},
-        r"input images has dtype uint8, expected float32\n  hint: convert it: images.astype\('float32'\), pixels also / 255",
+        r"input images has dtype uint8, expected float32\n  hint: .*images.astype\('float32'\), pixels also / 255",
     ),
     "float labels": (
         lambda b: b | {"labels": b["labels"].astype(np.float64)},
