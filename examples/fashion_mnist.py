@@ -31,7 +31,7 @@ RECIPES = {
     "lenet5": Recipe(gc.models.lenet5, lambda: gc.Adam(gc.schedules.one_cycle(4e-3)), 12, False),
     "resnet": Recipe(
         lambda: gc.models.resnet(2, SHAPE),
-        lambda: gc.SGD(gc.schedules.one_cycle(0.1), momentum=0.9, nesterov=True, weight_decay=5e-4), 10, True,
+        lambda: gc.SGD(gc.schedules.one_cycle(0.1), momentum=0.9, nesterov=True, weight_decay=5e-4), 15, True,
     ),
 }  # fmt: skip
 

@@ -251,6 +251,8 @@ def _verdict(history: History, loss: npt.NDArray[Any], brought: float, falling: 
             f"overfitting (variance): val_loss has risen by {risen:.4f} since epoch {history.best_epoch}; "
             "stop there (EarlyStopping with restore_best), or use more data, augmentation, dropout, weight decay"
         )
+    elif gap > GAP * brought and held[-1] == held.min() and falling:
+        lines.append("training is ahead, but val_loss is still falling: train longer")
     elif gap > GAP * brought:
         lines.append(
             "overfitting (variance): much better on what it was trained on; "

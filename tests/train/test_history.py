@@ -66,6 +66,7 @@ def test_a_notebook_gets_a_table():
         ([2, 1.5, 1.2, 1.0, 0.8], [2, 1.6, 1.2, 1.05, 0.85], "underfitting .* so far: .* still falling"),
         ([2, 1.99, 1.98, 1.98, 1.98], [2, 1.98, 1.98, 1.98, 1.98], "underfitting .* hardly anything was learnt"),
         ([2, 0.5, 0.2, 0.11, 0.1], [2, 0.5, 0.2, 0.12, 0.11], "a good fit"),
+        ([2, 1, 0.5, 0.2], [2, 1.2, 0.9, 0.8], "ahead, but val_loss is still falling"),
         ([-1, -3, -5, -6, -6], [-1, -3, -4, -3, -2.5], "overfitting .* since epoch 3"),  # a likelihood below zero
         ([2, 0.5, 0.2, 0.1, 0.1], (), "as low as this model.*\n.*nothing can be said about overfitting"),
         ([2, 1.5, 1, 0.7, 0.5], (), "more epochs would lower it"),
