@@ -62,7 +62,7 @@ class Program:
     compile_seconds = 1.234
 
     def __init__(self, compiler, optimizer):
-        self.compiler, self.optimizer = compiler, optimizer
+        self.compiler, self.optimizer, self.threads = compiler, optimizer, compiler.asked["threads"] or 2
         self.segments, self.text, self.parameters = compiler.segments, compiler.text, compiler.parameters
 
     @property
