@@ -1,4 +1,4 @@
-"""Fashion-MNIST: LeNet-5 reaches 90 % of the test images, a residual network 93 %, trained in a few minutes.
+"""Fashion-MNIST: LeNet-5 reaches 90 % of the test images, a residual network 93 %, trained on the CPU.
 
     python examples/fashion_mnist.py lenet5
     python examples/fashion_mnist.py resnet              with random crops and mirror images
