@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ from graphc.train.history import Epoch, listed
 
 
 @dataclass(eq=False)
-class _Lines(Callback):
+class _Lines(Callback, ABC):
     """A file with a line for each epoch. A training that is resumed writes those that it has behind it once more."""
 
     path: str | Path
@@ -42,8 +43,9 @@ class _Lines(Callback):
             self._file.close()
         self._file = None
 
+    @abstractmethod
     def _write(self, file: IO[str], epoch: Epoch) -> None:
-        raise NotImplementedError
+        """The line of an epoch."""
 
 
 @dataclass(eq=False)
